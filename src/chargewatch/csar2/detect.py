@@ -1,0 +1,192 @@
+"""``detect``: from a batch of readings to verdicts. HTTP, files and back-tests all come through here."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from chargewatch.csar2 import confidence
+from chargewatch.csar2.physics import charging_expected, energy_pit, gates, kwh_decrease, zero_session
+from chargewatch.csar2.physics.finding import Fact, Finding
+from chargewatch.domain.categories import CONCERNS, DEFAULT_THRESHOLDS, Category, Thresholds
+from chargewatch.domain.data_quality import DataQualityNote
+from chargewatch.domain.verdict import (
+    LAST_UNIT,
+    UNIT_S,
+    WINDOW_S,
+    Anomaly,
+    BucketRange,
+    Evidence,
+    TimeRange,
+    Verdict,
+)
+from chargewatch.features.record import SessionBatch, SessionRecord
+from chargewatch.features.register import WH_PER_KWH
+from chargewatch.ingest.channels import Channel
+from chargewatch.ingest.columns import ReadingColumns, SessionColumns
+
+MODEL_ID: Final = "model-csar2-base"
+MODEL_VERSION: Final = "0.1.0"
+
+_RULES: Final = (kwh_decrease.find, energy_pit.find, zero_session.find, charging_expected.find)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def detect(
+    readings: ReadingColumns,
+    sessions: SessionColumns,
+    *,
+    now_us: int,
+    thresholds: Thresholds = DEFAULT_THRESHOLDS,
+    gated: bool = True,
+) -> list[Verdict]:
+    """Judges S sessions; returns S verdicts in their order.
+
+    ``now_us`` is the present in microseconds since 1970, which tells clock faults. ``gated=False`` runs every
+    rule on every session; the verdicts are the same.
+    """
+    batch = SessionBatch(readings, sessions, now_us, thresholds)
+    needed = gates.need_rules(batch) if gated else [True] * readings.sessions
+    energies = _energies(batch)
+    return [
+        _judge(batch, s) if needed[s] else _normal(batch, s, *energies[s]) for s in range(readings.sessions)
+    ]
+
+
+def _energies(batch: SessionBatch) -> list[tuple[float | None, str | None]]:
+    """Returns the energy (Wh) of every session and where it comes from, for sessions without a finding."""
+    register = batch.series(Channel.REGISTER).offsets
+    interval = batch.series(Channel.INTERVAL).offsets
+    power = batch.series(Channel.POWER).offsets
+    register_wh = batch.rises(Channel.REGISTER).tolist()
+    power_wh = batch.power_integrals_wh.tolist()
+    energies: list[tuple[float | None, str | None]] = []
+    for s in range(batch.readings.sessions):
+        if register[s + 1] - register[s] >= 2:
+            energies.append((register_wh[s], "register"))
+        elif interval[s + 1] > interval[s]:
+            energies.append((sum(batch.curve(s, Channel.INTERVAL).value), "interval"))
+        elif power[s + 1] - power[s] >= 2:
+            energies.append((power_wh[s], "power"))
+        else:
+            energies.append((None, None))
+    return energies
+
+
+def _judge(batch: SessionBatch, session: int) -> Verdict:
+    """Runs every rule on one session."""
+    record = batch.record(session)
+    findings = _merged([finding for rule in _RULES for finding in rule(record)])
+    if not findings:
+        return _normal(batch, session, record.imported_wh, record.energy_source)
+    notes = batch.notes(session)
+    window_s = _window_start_s(batch, session)
+    current = tuple(f for f in findings if f.end_s >= window_s)
+    past = tuple(f for f in findings if f.end_s < window_s)
+    doubt_count = confidence.doubts(notes)
+    anomalies = tuple(_anomaly(record, f, window_s, doubt_count) for f in current)
+    earlier = tuple(_anomaly(record, f, f.start_s, doubt_count) for f in past)
+    surest = max(anomalies, key=lambda a: a.score, default=None)
+    return Verdict(
+        is_anomaly=surest is not None,
+        score=surest.score if surest else confidence.score_without(record.instants, doubt_count),
+        confidence=surest.confidence if surest else confidence.confidence_in(None, record.instants, doubt_count),
+        confidence_basis=confidence.BASIS,
+        sequence_length=_unit(record.last_s - window_s) + 1,
+        anomalies=anomalies,
+        past_anomalies=earlier,
+        data_quality=notes,
+        energy_kwh=_kwh(record.imported_wh),
+        energy_source=record.energy_source,
+        energy_disputed_kwh=_kwh(sum(f.disputed_wh for f in findings)) or 0.0,
+    )
+
+
+def _normal(batch: SessionBatch, session: int, energy_wh: float | None, source: str | None) -> Verdict:
+    """Returns the verdict on a session without findings."""
+    notes = batch.notes(session)
+    instants = int(batch.selection.instants[session])
+    doubt_count = confidence.doubts(notes)
+    span_s = (int(batch.selection.last_us[session]) - int(batch.selection.first_us[session])) / 1e6
+    return Verdict(
+        is_anomaly=False,
+        score=confidence.score_without(instants, doubt_count),
+        confidence=confidence.confidence_in(None, instants, doubt_count),
+        confidence_basis=confidence.BASIS,
+        sequence_length=_unit(span_s - _window_start_s(batch, session)) + 1 if instants else 0,
+        anomalies=(),
+        past_anomalies=(),
+        data_quality=notes,
+        energy_kwh=_kwh(energy_wh),
+        energy_source=source,
+        energy_disputed_kwh=0.0,
+    )
+
+
+def _merged(findings: Sequence[Finding]) -> list[Finding]:
+    """Joins findings of one category that touch the same unit, then orders all by time."""
+    joined: list[Finding] = []
+    for finding in sorted(findings, key=lambda f: (f.category, f.start_s)):
+        before = joined[-1] if joined else None
+        if before and before.category == finding.category and finding.start_s - before.end_s < UNIT_S:
+            joined[-1] = _join(before, finding)
+        else:
+            joined.append(finding)
+    return sorted(joined, key=lambda f: (f.start_s, f.category))
+
+
+def _join(a: Finding, b: Finding) -> Finding:
+    strongest = max(a, b, key=lambda f: f.strength)
+    order = ("info", "warning", "critical")
+    return strongest._replace(
+        start_s=a.start_s,
+        end_s=max(a.end_s, b.end_s),
+        severity=max(a.severity, b.severity, key=lambda s: order.index(s.value)),
+        facts=a.facts + b.facts,
+        disputed_wh=a.disputed_wh + b.disputed_wh,
+    )
+
+
+def _window_start_s(batch: SessionBatch, session: int) -> float:
+    """Returns where the analysed window begins: 6 h before the last reading, at a reading; 0 for short sessions."""
+    first, last = int(batch.selection.first_us[session]), int(batch.selection.last_us[session])
+    span_s = (last - first) / 1e6
+    if span_s <= WINDOW_S:
+        return 0.0
+    return batch.first_reading_from(session, span_s - WINDOW_S)
+
+
+def _unit(seconds: float) -> int:
+    return min(max(int(seconds // UNIT_S), 0), LAST_UNIT)
+
+
+def _anomaly(record: SessionRecord, finding: Finding, window_s: float, doubt_count: int) -> Anomaly:
+    return Anomaly(
+        category=Category(finding.category),
+        score=round(confidence.score_of(finding.strength), 4),
+        confidence=round(
+            confidence.confidence_in(finding.category, record.instants, doubt_count, finding.confidence_limit), 4
+        ),
+        bucket_range=BucketRange(_unit(finding.start_s - window_s), _unit(finding.end_s - window_s)),
+        time_range=TimeRange(_instant(record, finding.start_s), _instant(record, finding.end_s)),
+        severity=finding.severity.value,
+        concern=CONCERNS[finding.category].value,
+        evidence=tuple(_evidence(record, fact) for fact in finding.facts),
+    )
+
+
+def _evidence(record: SessionRecord, fact: Fact) -> Evidence:
+    return Evidence(
+        what=fact.what,
+        unit=fact.unit,
+        observed=round(fact.observed, 4),
+        expected=None if fact.expected is None else round(fact.expected, 4),
+        timestamp=None if fact.at_s is None else _instant(record, fact.at_s),
+    )
+
+
+def _instant(record: SessionRecord, at_s: float) -> datetime:
+    return _EPOCH + timedelta(microseconds=record.first_us + round(at_s * 1e6))
+
+
+def _kwh(energy_wh: float | None) -> float | None:
+    return None if energy_wh is None else round(energy_wh / WH_PER_KWH, 6)

@@ -1,0 +1,1 @@
+"""Evidence rules: each category of ``docs/categories.md`` decided on the readings of one session."""

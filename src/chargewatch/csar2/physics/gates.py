@@ -1,0 +1,145 @@
+"""Which sessions of a batch need the rules at all: necessary conditions, computed on all sessions at once.
+
+A session that no gate lets through cannot have an anomaly (``tests/unit/test_gates.py`` compares with the
+rules run on every session); most normal sessions end here, which is what makes a batch fast.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from chargewatch.csar2.physics.energy_pit import FEWEST_READINGS
+from chargewatch.features.record import SessionBatch, per_session_sum
+from chargewatch.features.register import WH_PER_KWH
+from chargewatch.ingest.channels import Channel
+from chargewatch.ingest.columns import NO_TIME, Flags, Floats, Integers
+from chargewatch.ingest.selection import Series
+
+_FAR_W: Final = 1e9
+_FAR_S: Final = 1e9
+_SPARSE_S: Final = 1200.0
+
+
+def need_rules(batch: SessionBatch) -> Flags:
+    """Marks the sessions of which a rule could report something."""
+    marked = batch.suspicious | _may_be_zero(batch)
+    register = batch.series(Channel.REGISTER)
+    power = batch.series(Channel.POWER)
+    interval = batch.series(Channel.INTERVAL)
+    energies = ((register, register.value), (power, _integrated(power)), (interval, _accumulated(interval)))
+    for series, energy_wh in energies:
+        marked |= _may_idle(batch, series, energy_wh)
+    marked |= _may_dip(batch, power, power.value)
+    marked |= _may_dip(batch, register, _step_power(register))
+    marked |= _may_dip(batch, interval, _interval_power(interval))
+    return marked | _only_current(batch)
+
+
+def _owners(series: Series) -> Integers:
+    return np.repeat(np.arange(len(series.offsets) - 1), np.diff(series.offsets))
+
+
+def _step_seconds(series: Series) -> Floats:
+    """Seconds since the reading before, infinite for the first of a session."""
+    seconds = np.full(len(series.at_s), np.inf)
+    inside = np.diff(_owners(series)) == 0
+    seconds[1:][inside] = np.diff(series.at_s)[inside]
+    return seconds
+
+
+def _step_power(series: Series) -> Floats:
+    """Mean power of each register step; the first reading of a session takes that of the step after it."""
+    step = np.diff(series.value, prepend=0.0)
+    power: Floats = np.maximum(step, 0.0) * 3600.0 / _step_seconds(series)
+    return power
+
+
+def _interval_power(series: Series) -> Floats:
+    power: Floats = np.maximum(series.value, 0.0) * 3600.0 / _step_seconds(series)
+    return power
+
+
+def _integrated(power: Series) -> Floats:
+    """Energy since the first power reading, running through all sessions."""
+    value = np.maximum(power.value, 0.0)
+    seconds = _step_seconds(power)
+    seconds[np.isinf(seconds)] = 0.0
+    before = np.concatenate((value[:1], value[:-1]))
+    total: Floats = np.cumsum((value + before) / 2 * seconds / 3600.0)
+    return total
+
+
+def _accumulated(interval: Series) -> Floats:
+    total: Floats = np.cumsum(np.maximum(interval.value, 0.0))
+    return total
+
+
+def _may_dip(batch: SessionBatch, series: Series, power_w: Floats) -> Flags:
+    """Marks sessions with a low between two highs."""
+    limits = batch.thresholds
+    sessions = batch.readings.sessions
+    enough = np.diff(series.offsets) >= FEWEST_READINGS
+    marked = np.zeros(sessions, np.bool_)
+    if not enough.any():
+        return marked
+    owner = _owners(series)
+    value = np.clip(power_w, 0.0, _FAR_W / 10)
+    before = np.maximum.accumulate(value + owner * _FAR_W) - owner * _FAR_W
+    after = np.maximum.accumulate((value + (sessions - owner) * _FAR_W)[::-1])[::-1] - (sessions - owner) * _FAR_W
+    level = np.minimum(before, after)
+    low = (level >= 0.99 * limits.pit_level_kw * WH_PER_KWH) & (value <= 1.01 * limits.pit_depth * level)
+    marked[owner[low]] = True
+    return marked & enough & ~batch.sessions.managed
+
+
+def _may_idle(batch: SessionBatch, series: Series, energy_wh: Floats) -> Flags:
+    """Marks sessions with hardly any energy over the last half hour or over two hours in the middle."""
+    limits = batch.thresholds
+    sessions = batch.readings.sessions
+    marked = np.zeros(sessions, np.bool_)
+    if not len(series.at_s):
+        return marked
+    owner = _owners(series)
+    usual_s = np.minimum(batch.selection.usual_gap_s, _SPARSE_S)[owner]
+    last = series.offsets[1:][owner] - 1
+    key = owner * _FAR_S + series.at_s
+    idle_w = limits.zero_power_kw * WH_PER_KWH
+    slack_wh = 2 * limits.coarsest_resolution_kwh * 100.0
+    tail_s = np.maximum(limits.expected_idle_s - 300.0 - usual_s, 0.0)
+    left_s = series.at_s[last] - series.at_s
+    tail_wh = energy_wh[last] - energy_wh
+    marked[owner[(left_s >= tail_s) & (tail_wh <= idle_w * left_s / 3600.0 + slack_wh)]] = True
+    long_s = limits.expected_resume_s - 2 * usual_s
+    within = np.minimum(np.searchsorted(key, key + long_s, side="right") - 1, last)
+    still = (left_s >= long_s) & (energy_wh[within] - energy_wh <= idle_w * long_s / 3600.0 + slack_wh)
+    marked[owner[still]] = True
+    return marked
+
+
+def _may_be_zero(batch: SessionBatch) -> Flags:
+    """Marks sessions that imported next to nothing."""
+    register, power = batch.series(Channel.REGISTER), batch.series(Channel.POWER)
+    interval = batch.series(Channel.INTERVAL)
+    with_register = np.diff(register.offsets) >= 2
+    with_interval = np.diff(interval.offsets) >= 1
+    energy_wh = np.where(
+        with_register,
+        batch.rises(Channel.REGISTER),
+        np.where(with_interval, per_session_sum(interval.value, interval), batch.power_integrals_wh),
+    )
+    known = with_register | with_interval | (np.diff(power.offsets) >= 2)
+    span_us = batch.selection.last_us - batch.selection.first_us
+    declared = (batch.sessions.started_us != NO_TIME) | (batch.sessions.ended_us != NO_TIME)
+    limits = batch.thresholds
+    lasting = declared | (span_us >= limits.zero_connected_s * 1e6)
+    marked: Flags = known & lasting & (energy_wh < 1.01 * limits.zero_energy_kwh * WH_PER_KWH)
+    return marked
+
+
+def _only_current(batch: SessionBatch) -> Flags:
+    """Marks sessions whose power follows from current and voltage alone."""
+    without = np.diff(batch.series(Channel.POWER).offsets) == 0
+    without &= np.diff(batch.series(Channel.REGISTER).offsets) < 2
+    without &= np.diff(batch.series(Channel.INTERVAL).offsets) == 0
+    marked: Flags = without & (np.diff(batch.series(Channel.CURRENT).offsets) > 0)
+    return marked

@@ -1,0 +1,91 @@
+"""The energy register of one session: its resolution, where it falls, and its course without drop-outs."""
+
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+
+WH_PER_KWH: Final = 1000.0
+#: More than any charger delivers, where the rated power is not known.
+ANY_POWER_W: Final = 400_000.0
+RATED_MARGIN: Final = 1.15
+
+FallKind = Literal["drop_out", "wrap", "reset", "rollback"]
+_WRAPS: Final = tuple(2.0**bits * scale for bits in (16, 31, 32) for scale in (1.0, WH_PER_KWH))
+
+
+class Fall(NamedTuple):
+    """A fall of the register: positions of the last reading before, the first and last low reading.
+
+    ``back`` is the position at which a drop-out has come back, None for the other kinds.
+    """
+
+    before: int
+    low: int
+    end: int
+    back: int | None
+    kind: FallKind
+
+
+def resolution_wh(values: Sequence[float], coarsest_wh: float = WH_PER_KWH) -> float:
+    """Returns the largest power of ten (in Wh, from 1 Wh to ``coarsest_wh``) that divides every value."""
+    milli = [round(v * 1000) for v in values]
+    resolution = coarsest_wh
+    while resolution > 1.0 and any(m % round(resolution * 1000) for m in milli):
+        resolution /= 10
+    return resolution
+
+
+def greatest_rise_wh(seconds: float, rated_power_w: float) -> float:
+    """Returns the most energy that could be imported in ``seconds``; NaN as rated power means unknown."""
+    power_w = RATED_MARGIN * rated_power_w if rated_power_w == rated_power_w else ANY_POWER_W
+    return power_w * max(seconds, 0.0) / 3600.0
+
+
+def falls(
+    at_s: Sequence[float], wh: Sequence[float], tolerance_wh: float, rated_power_w: float = float("nan")
+) -> list[Fall]:
+    """Finds where the register (``wh`` at ``at_s``, in order of time) falls by more than ``tolerance_wh``."""
+    found: list[Fall] = []
+    peak = 0
+    position = 1
+    while position < len(wh):
+        if wh[position] >= wh[peak]:
+            peak = position
+        elif wh[position] < wh[peak] - tolerance_wh:
+            fall = _describe(at_s, wh, peak, position, tolerance_wh, rated_power_w)
+            found.append(fall)
+            peak = position = fall.end if fall.back is None else fall.back
+        position += 1
+    return found
+
+
+def _describe(
+    at_s: Sequence[float], wh: Sequence[float], peak: int, low: int, tolerance_wh: float, rated_power_w: float
+) -> Fall:
+    back = _comes_back(wh, peak, low, tolerance_wh)
+    if back is not None:
+        return Fall(peak, low, back - 1, back, "drop_out")
+    end = low
+    while end + 1 < len(wh) and wh[end + 1] < wh[end] - tolerance_wh:
+        end += 1
+    could_rise = greatest_rise_wh(at_s[end] - at_s[peak], rated_power_w) + tolerance_wh
+    if any(wh[peak] < wrap and 0.0 <= wh[end] + wrap - wh[peak] <= could_rise for wrap in _WRAPS):
+        return Fall(peak, low, end, None, "wrap")
+    near_zero = wh[end] <= min(WH_PER_KWH, 0.5 * wh[peak])
+    return Fall(peak, low, end, None, "reset" if near_zero else "rollback")
+
+
+def _comes_back(wh: Sequence[float], peak: int, low: int, tolerance_wh: float) -> int | None:
+    """Returns where the register is back at its old level in one step of at least half the drop."""
+    lowest = wh[low]
+    for position in range(low + 1, len(wh)):
+        if wh[position] >= wh[peak] - tolerance_wh:
+            jumps = wh[position] - wh[position - 1] >= 0.5 * (wh[peak] - lowest)
+            return position if jumps else None
+        lowest = min(lowest, wh[position])
+    return None
+
+
+def without_drop_outs(length: int, found: Sequence[Fall]) -> list[int]:
+    """Returns the positions of the readings that are not within a drop-out."""
+    dropped = {i for fall in found if fall.back is not None for i in range(fall.low, fall.end + 1)}
+    return [i for i in range(length) if i not in dropped]

@@ -1,0 +1,129 @@
+"""Repairs of one session's energy register before the analysis; each leaves a data-quality note.
+
+A repair removes or rescales what is a fault of the data and no fault of the session (``docs/categories.md``):
+a zero placeholder at Transaction.Begin, Begin or End taken from another register, a switch between Wh and kWh.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from chargewatch.domain.data_quality import NoteCode
+from chargewatch.domain.vocabulary import CONTEXT_CODES
+
+BEGIN: Final = CONTEXT_CODES["transaction.begin"]
+END: Final = CONTEXT_CODES["transaction.end"]
+_SENTINELS_WH: Final = frozenset({float(2**31 - 1), float(2**32 - 1)})
+_SCALE: Final = 1000.0
+_ANY_POWER_W: Final = 400_000.0
+_SLACK_WH: Final = 500.0
+
+
+class RegisterReadings(NamedTuple):
+    """The register of one session: ``at_s`` in order of time, ``wh``, and the OCPP context code of each."""
+
+    at_s: Sequence[float]
+    wh: Sequence[float]
+    context: Sequence[int]
+
+
+def foreign_ends(register: RegisterReadings, tolerance_wh: float, power_w: float) -> dict[int, NoteCode]:
+    """Finds readings at Transaction.Begin and .End that do not belong to the register of the samples.
+
+    ``power_w`` is the most that the charger can deliver (NaN: not known). Returns position → note.
+    """
+    samples = [i for i, code in enumerate(register.context) if code not in (BEGIN, END)]
+    if not samples:
+        return {}
+    limit_w = power_w if math.isfinite(power_w) else _ANY_POWER_W
+    found: dict[int, NoteCode] = {}
+    begins = [i for i in range(samples[0]) if register.context[i] == BEGIN]
+    for i in begins:
+        note = _judge_begin(register, i, samples, tolerance_wh, limit_w)
+        if note is not None:
+            found[i] = note
+    for i in range(samples[-1] + 1, len(register.wh)):
+        if register.context[i] == END and _is_foreign_end(register, i, begins, samples, tolerance_wh, limit_w):
+            found[i] = NoteCode.REGISTER_MIXED
+    return found
+
+
+def _judge_begin(
+    register: RegisterReadings, begin: int, samples: list[int], tolerance_wh: float, limit_w: float
+) -> NoteCode | None:
+    at, wh = register.at_s, register.wh
+    value, first = wh[begin], wh[samples[0]]
+    rise = limit_w * (at[samples[0]] - at[begin]) / 3600.0 + 2 * tolerance_wh
+    if value in _SENTINELS_WH and first != value:
+        return NoteCode.REGISTER_MIXED
+    if first > value + rise:
+        return NoteCode.BEGIN_ZERO_PLACEHOLDER if value <= tolerance_wh else NoteCode.REGISTER_MIXED
+    starts_anew = first < value - tolerance_wh and first <= rise
+    if starts_anew and max(wh[i] for i in samples) < value:
+        return NoteCode.REGISTER_MIXED
+    return None
+
+
+def _is_foreign_end(
+    register: RegisterReadings,
+    end: int,
+    begins: list[int],
+    samples: list[int],
+    tolerance_wh: float,
+    limit_w: float,
+) -> bool:
+    at, wh = register.at_s, register.wh
+    value, first, last = wh[end], wh[samples[0]], wh[samples[-1]]
+    if value in _SENTINELS_WH and last != value:
+        return True
+    rise = limit_w * (at[end] - at[samples[-1]]) / 3600.0 + 2 * tolerance_wh
+    if last - tolerance_wh <= value <= last + rise:
+        return False
+    delivered = last - first
+    slack = max(_SLACK_WH, 0.1 * delivered) + tolerance_wh
+    if begins:
+        return abs(value - wh[begins[0]] - delivered) <= slack
+    if value < last:
+        return first > tolerance_wh and abs(value - delivered) <= slack
+    return first <= 10 * _SCALE and value > 10 * (last + _SCALE)
+
+
+def undo_unit_switches(
+    at_s: Sequence[float], wh: Sequence[float], tolerance_wh: float, power_w: float
+) -> tuple[list[float], int]:
+    """Rescales the register where it continues 1000 times larger or smaller; returns it and the switches."""
+    limit_w = power_w if math.isfinite(power_w) else _ANY_POWER_W
+    repaired = [wh[0]] if wh else []
+    scale = 1.0
+    switches = 0
+    for i in range(1, len(wh)):
+        rise = limit_w * (at_s[i] - at_s[i - 1]) / 3600.0 + tolerance_wh
+        for factor in (_SCALE, 1 / _SCALE):
+            candidate = wh[i] * scale * factor
+            if _continues(repaired[-1], wh[i] * scale, candidate, rise, tolerance_wh) and _stays(
+                at_s, wh, i, scale, factor, repaired
+            ):
+                scale *= factor
+                switches += 1
+                break
+        repaired.append(wh[i] * scale)
+    return repaired, switches
+
+
+def _continues(before: float, plain: float, rescaled: float, rise: float, tolerance_wh: float) -> bool:
+    """Tells whether the rescaled value continues the register where the plain one cannot."""
+    impossible = plain < before - tolerance_wh or plain > before + rise
+    return impossible and before >= 10 * tolerance_wh and before - tolerance_wh <= rescaled <= before + rise
+
+
+def _stays(
+    at_s: Sequence[float], wh: Sequence[float], i: int, scale: float, factor: float, repaired: Sequence[float]
+) -> bool:
+    """Compares the pace after the switch with the pace before, rescaled and plain; without either it stays."""
+    if i + 1 >= len(wh) or len(repaired) < 2 or at_s[i - 1] <= at_s[0]:
+        return True
+    pace = (repaired[-1] - repaired[0]) / (at_s[i - 1] - at_s[0])
+    after = (wh[-1] - wh[i]) * scale / (at_s[-1] - at_s[i])
+    if pace <= 0 or after <= 0:
+        return True
+    return abs(math.log(after * factor / pace)) < abs(math.log(after / pace))

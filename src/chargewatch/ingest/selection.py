@@ -1,0 +1,270 @@
+"""From readings as sent to one value per instant and channel (contract, section 2).
+
+Sorts by time, lets the last of repeated readings count, converts units, prefers ``Transaction.*`` before
+``Sample.Periodic`` before ``Sample.Clock`` before others, a total before the sum of the phases, and
+``Outlet`` before ``Inlet``, ``Cable``, ``EV``, ``Body``. Works on all sessions of a batch at once.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from chargewatch.domain.vocabulary import CONTEXT_CODES
+from chargewatch.ingest.channels import (
+    CHANNEL_OF_MEASURAND,
+    CONTEXT_RANK,
+    FACTOR_OF_UNIT,
+    LOCATION_RANK,
+    OFFSET_OF_UNIT,
+    PHASE_NUMBER,
+    PHASE_RULES,
+    QUANTITY_OF_MEASURAND,
+    QUANTITY_OF_UNIT,
+    Channel,
+    PhaseRule,
+)
+from chargewatch.ingest.columns import EARLIEST_SANE_US, Codes, Flags, Floats, Integers, ReadingColumns
+
+_CHANNELS: Final = len(Channel)
+_ACTIVE_CURRENT_A: Final = 1.0
+_CLOCK: Final = CONTEXT_CODES["sample.clock"]
+
+
+class Series(NamedTuple):
+    """One channel of S sessions: rows ``offsets[s]:offsets[s + 1]`` in order of time.
+
+    ``at_s`` is in seconds since the session's first sane reading, ``value`` in the channel's unit.
+    ``phases`` is the number of phases that carry current, -1 where only a total was sent.
+    """
+
+    offsets: Integers
+    at_s: Floats
+    value: Floats
+    context: Codes
+    phases: Codes
+
+
+class Selection(NamedTuple):
+    """What is left of a batch of readings for the analysis, and what was noticed on the way.
+
+    ``first_us`` and ``last_us`` are the first and last sane, analysable instants (0 where there is none);
+    ``instants`` counts the distinct ones, ``clock_only`` those without any other context than
+    ``Sample.Clock``. ``longest_gap_s`` and ``usual_gap_s`` describe the spacing of the instants.
+    """
+
+    series: tuple[Series, ...]
+    first_us: Integers
+    last_us: Integers
+    instants: Integers
+    gaps: Integers
+    usual_gap_s: Floats
+    attended_first_us: Integers
+    attended_last_us: Integers
+    clock_faults: Integers
+    unknown: Integers
+    not_numeric: Integers
+    units_assumed: Integers
+    phases_summed: Flags
+
+
+def _per_session(columns: ReadingColumns, rows: Flags) -> Integers:
+    """Counts the marked rows of each session."""
+    total = np.concatenate(([0], np.cumsum(rows)))
+    counts: Integers = total[columns.offsets[1:]] - total[columns.offsets[:-1]]
+    return counts
+
+
+def select(columns: ReadingColumns, now_us: int, dropped: Flags | None = None) -> Selection:
+    """Returns the channels of every session of ``columns``.
+
+    Readings more than 24 h after ``now_us`` are taken for clock faults. ``dropped`` marks rows that a
+    repair leaves out.
+    """
+    sessions = columns.sessions
+    known = (
+        (columns.measurand >= 0)
+        & (columns.unit >= 0)
+        & (QUANTITY_OF_UNIT[columns.unit] == QUANTITY_OF_MEASURAND[columns.measurand])
+        & ~columns.signed
+    )
+    sane = (columns.at_us >= EARLIEST_SANE_US) & (columns.at_us <= now_us + 86_400_000_000)
+    numeric = np.isfinite(columns.value)
+    usable = known & sane & numeric
+    session_of = np.repeat(np.arange(sessions), np.diff(columns.offsets))
+    channel = CHANNEL_OF_MEASURAND[columns.measurand]
+    analysed = usable & (channel >= 0) & (PHASE_NUMBER[columns.phase] < 9)
+    if dropped is not None:
+        analysed &= ~dropped
+    rows = np.flatnonzero(analysed)
+    spans = _spans(columns, rows, session_of[rows], sessions)
+    series, phases_summed = _choose(columns, rows, session_of[rows], channel[rows], spans.first_us)
+    return Selection(
+        series=series,
+        first_us=spans.first_us,
+        last_us=spans.last_us,
+        instants=spans.instants,
+        gaps=spans.gaps,
+        usual_gap_s=spans.usual_gap_s,
+        attended_first_us=spans.attended_first_us,
+        attended_last_us=spans.attended_last_us,
+        clock_faults=_per_session(columns, ~sane),
+        unknown=_per_session(columns, ~known),
+        not_numeric=_per_session(columns, known & ~numeric),
+        units_assumed=_per_session(columns, columns.unit_assumed & known),
+        phases_summed=phases_summed,
+    )
+
+
+class _Spans(NamedTuple):
+    first_us: Integers
+    last_us: Integers
+    instants: Integers
+    gaps: Integers
+    usual_gap_s: Floats
+    attended_first_us: Integers
+    attended_last_us: Integers
+
+
+def _spans(columns: ReadingColumns, rows: Integers, session_of: Integers, sessions: int) -> _Spans:
+    """Returns when each session is seen. "Attended" leaves out clock-aligned readings."""
+    at = columns.at_us[rows]
+    step_back = np.diff(at) < 0
+    if np.any(step_back & (np.diff(session_of) == 0)):
+        order = np.lexsort((at, session_of))
+        at, session_of, rows = at[order], session_of[order], rows[order]
+    fresh = np.ones(len(at), np.bool_)
+    fresh[1:] = (np.diff(at) != 0) | (np.diff(session_of) != 0)
+    attended = columns.context[rows] != _CLOCK
+    instants = np.bincount(session_of[fresh], minlength=sessions)
+    first, last = _extremes(at, session_of, sessions)
+    attended_first, attended_last = _extremes(at[attended], session_of[attended], sessions)
+    gaps, usual = _gaps(at[fresh], session_of[fresh], sessions)
+    return _Spans(first, last, instants, gaps, usual, attended_first, attended_last)
+
+
+def _extremes(at: Integers, session_of: Integers, sessions: int) -> tuple[Integers, Integers]:
+    """Returns the first and last time of each session in rows sorted by session and time; 0 without rows."""
+    bounds = np.searchsorted(session_of, np.arange(sessions + 1))
+    present = bounds[1:] > bounds[:-1]
+    first = np.zeros(sessions, np.int64)
+    last = np.zeros(sessions, np.int64)
+    first[present] = at[bounds[:-1][present]]
+    last[present] = at[bounds[1:][present] - 1]
+    return first, last
+
+
+def _gaps(at: Integers, session_of: Integers, sessions: int) -> tuple[Integers, Floats]:
+    """Counts gaps over four times the session's median spacing (and five minutes); returns that median."""
+    inside = np.diff(session_of) == 0
+    gap_s = np.diff(at)[inside] / 1e6
+    owner = session_of[1:][inside]
+    ranked = gap_s[np.lexsort((gap_s, owner))]
+    bounds = np.searchsorted(owner, np.arange(sessions + 1))
+    count = np.diff(bounds)
+    usual = np.zeros(sessions)
+    some = count > 0
+    usual[some] = ranked[bounds[:-1][some] + (count[some] - 1) // 2]
+    wide = gap_s > np.maximum(4.0 * usual[owner], 300.0)
+    return np.bincount(owner[wide], minlength=sessions), usual
+
+
+def _choose(
+    columns: ReadingColumns, rows: Integers, session_of: Integers, channel: Codes, first_us: Integers
+) -> tuple[tuple[Series, ...], Flags]:
+    """Returns one value per session, channel and instant."""
+    sessions = columns.sessions
+    phase = PHASE_NUMBER[columns.phase[rows]]
+    context = columns.context[rows]
+    preference = (CONTEXT_RANK[context] * 2 + (phase > 0)) * 8 + LOCATION_RANK[columns.location[rows]]
+    fine = preference * 4 + phase
+    group = channel.astype(np.int64) * sessions + session_of
+    at = columns.at_us[rows]
+    order = np.lexsort((fine, at, group))
+    rows, group, at, fine, preference = rows[order], group[order], at[order], fine[order], preference[order]
+    new_instant = np.ones(len(rows), np.bool_)
+    new_instant[1:] = (np.diff(at) != 0) | (np.diff(group) != 0)
+    repeated = np.zeros(len(rows), np.bool_)
+    repeated[:-1] = ~new_instant[1:] & (np.diff(fine) == 0)  # a later row with the same key follows
+    keep = ~repeated
+    if not keep.all():
+        new_instant = _carry_starts(new_instant, keep)
+        rows, group, at, preference = rows[keep], group[keep], at[keep], preference[keep]
+    unit = columns.unit[rows]
+    # To a thousandth of the base unit: 3.8 kWh sent as 3.8000000000000003 is no move of the register.
+    value = np.round(columns.value[rows] * FACTOR_OF_UNIT[unit] + OFFSET_OF_UNIT[unit], 3)
+    starts = np.flatnonzero(new_instant)
+    summed = np.zeros(sessions, np.bool_)
+    active = np.full(len(starts), -1, np.int8)
+    chosen = value[starts]
+    complete = np.ones(len(starts), np.bool_)
+    if np.any(PHASE_NUMBER[columns.phase[rows]] > 0):
+        chosen, active, complete = _merge_phases(columns, rows, group, value, preference, starts)
+        by_phase = (PHASE_NUMBER[columns.phase[rows[starts]]] > 0) & complete
+        energy_or_power = group[starts] < (Channel.POWER + 1) * sessions
+        summed[np.unique(group[starts][by_phase & energy_or_power] % sessions)] = True
+    starts, chosen, active = starts[complete], chosen[complete], active[complete]
+    return _split(columns, rows[starts], group[starts], chosen, active, first_us), summed
+
+
+def _carry_starts(new_instant: Flags, keep: Flags) -> Flags:
+    """Moves the mark "first of its instant" from dropped rows to the first kept row of the instant."""
+    instant = np.cumsum(new_instant)[keep]
+    carried = np.ones(len(instant), np.bool_)
+    carried[1:] = np.diff(instant) != 0
+    return carried
+
+
+def _merge_phases(
+    columns: ReadingColumns,
+    rows: Integers,
+    group: Integers,
+    value: Floats,
+    preference: Integers,
+    starts: Integers,
+) -> tuple[Floats, Codes, Flags]:
+    """Merges the phases of each instant; marks instants at which a phase is missing as incomplete."""
+    sessions = columns.sessions
+    instant = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(rows))))
+    best = preference == preference[starts][instant]
+    total = np.add.reduceat(np.where(best, value, 0.0), starts)
+    count = np.add.reduceat(best.astype(np.int64), starts)
+    largest = np.maximum.reduceat(np.where(best, value, -np.inf), starts)
+    rule = np.array([PHASE_RULES[Channel(c)] for c in range(_CHANNELS)])[group[starts] // sessions]
+    chosen = np.where(rule == PhaseRule.SUM, total, np.where(rule == PhaseRule.MEAN, total / count, largest))
+    by_phase = PHASE_NUMBER[columns.phase[rows[starts]]] > 0
+    # A sum over fewer phases than usual would look like a fall.
+    usual = np.zeros(_CHANNELS * sessions, np.int64)
+    np.maximum.at(usual, group[starts], np.where(by_phase, count, 0))
+    complete = ~(by_phase & (rule == PhaseRule.SUM) & (count < usual[group[starts]]))
+    flowing = (PHASE_NUMBER[columns.phase[rows]] > 0) & (value > _ACTIVE_CURRENT_A)
+    active = np.add.reduceat((flowing & _same_kind(columns, rows, instant)).astype(np.int64), starts)
+    any_phase = np.logical_or.reduceat(PHASE_NUMBER[columns.phase[rows]] > 0, starts)
+    current = group[starts] // sessions == Channel.CURRENT
+    return chosen, np.where(current & any_phase, active, -1).astype(np.int8), complete
+
+
+def _same_kind(columns: ReadingColumns, rows: Integers, instant: Integers) -> Flags:
+    """Marks rows with the location and context of the first per-phase row of their instant."""
+    phased = PHASE_NUMBER[columns.phase[rows]] > 0
+    kind = columns.context[rows].astype(np.int64) * 16 + columns.location[rows]
+    first = np.full(int(instant[-1]) + 1, -1, np.int64)
+    positions = np.flatnonzero(phased)[::-1]
+    first[instant[positions]] = kind[positions]
+    same: Flags = kind == first[instant]
+    return same
+
+
+def _split(
+    columns: ReadingColumns, rows: Integers, group: Integers, value: Floats, active: Codes, first_us: Integers
+) -> tuple[Series, ...]:
+    """Cuts rows sorted by channel and session into one series per channel."""
+    sessions = columns.sessions
+    at_s = (columns.at_us[rows] - first_us[group % sessions]) / 1e6
+    context = columns.context[rows]
+    bounds = np.searchsorted(group, np.arange(_CHANNELS * sessions + 1))
+    series = []
+    for channel in range(_CHANNELS):
+        part = bounds[channel * sessions : (channel + 1) * sessions + 1]
+        cut = slice(int(part[0]), int(part[-1]))
+        series.append(Series(part - part[0], at_s[cut], value[cut], context[cut], active[cut]))
+    return tuple(series)

@@ -1,0 +1,101 @@
+"""A connection as the rest of the program sees it, and a login as text-free data.
+
+asyncpg carries no types; `Connection` and `Row` name the part of it that is used.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+import asyncpg
+import msgspec
+
+from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, one_line
+from chargewatch.server.settings import Secret
+
+CONNECT_TIMEOUT_S: Final = 10.0
+OLDEST_SERVER: Final = 15
+
+#: A login that the server turns down.
+REFUSED_LOGIN: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
+
+
+class Row(Protocol):
+    """One row of an answer, by column name or position."""
+
+    def __getitem__(self, key: str | int) -> Any: ...
+    def __len__(self) -> int: ...
+    def get(self, key: str, default: Any = ...) -> Any: ...
+    def keys(self) -> Iterable[str]: ...
+    def values(self) -> Iterable[Any]: ...
+
+
+class Connection(Protocol):
+    """The part of an asyncpg connection that is used. json and jsonb come and go as text."""
+
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str: ...
+    async def executemany(
+        self, command: str, args: Iterable[Sequence[object]], *, timeout: float | None = None
+    ) -> None: ...
+    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> list[Row]: ...
+    async def fetchrow(self, query: str, *args: object, timeout: float | None = None) -> Row | None: ...
+    async def fetchval(
+        self, query: str, *args: object, column: int = 0, timeout: float | None = None
+    ) -> Any: ...
+    def is_in_transaction(self) -> bool: ...
+    def is_closed(self) -> bool: ...
+    def terminate(self) -> None: ...
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """Who connects where. What is given beside the address takes its part's place."""
+
+    address: Secret
+    user: str | None = None
+    password: Secret | None = None
+    database: str | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of ``asyncpg.connect`` and ``asyncpg.create_pool``."""
+        parts = {"user": self.user, "database": self.database}
+        parts["password"] = self.password.reveal() if self.password else None
+        given = {name: part for name, part in parts.items() if part is not None}
+        return {"dsn": self.address.reveal(), "timeout": CONNECT_TIMEOUT_S, **given}
+
+
+@asynccontextmanager
+async def connected(login: Login, settings: Mapping[str, str] | None = None) -> AsyncIterator[Connection]:
+    """One connection of its own, closed at the end.
+
+    Raises:
+        DatabaseUnavailable: nothing answers there.
+        DatabaseError: the server is older than PostgreSQL 15.
+        asyncpg.PostgresError: it answers and turns the login down.
+    """
+    server_settings = {"application_name": "chargewatch administration", **(settings or {})}
+    try:
+        connection = await asyncpg.connect(**login.arguments(), server_settings=server_settings)
+    except (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as problem:
+        raise DatabaseUnavailable(f"the database does not answer: {one_line(problem)}") from problem
+    try:
+        check_server_version(connection)
+        yield connection
+    finally:
+        await close(connection)
+
+
+async def close(connection: Any) -> None:
+    """Closes politely, and when the server does not answer, at once."""
+    try:
+        await connection.close(timeout=5)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
+def check_server_version(connection: Any) -> None:
+    """Raises DatabaseError when the server is older than what the SQL here needs."""
+    version = connection.get_server_version()
+    if version.major < OLDEST_SERVER:
+        raise DatabaseError(
+            f"PostgreSQL {version.major} is too old: chargewatch needs {OLDEST_SERVER} or newer"
+        )

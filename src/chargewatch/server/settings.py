@@ -1,0 +1,454 @@
+"""Every setting of the service: one table, read from flags, the environment and a ``.env`` file.
+
+`Settings` is that table: a field is a setting, its annotation says what values it takes and what it is
+for, and its name in the environment is ``CHARGEWATCH_`` and the field's name in capitals. The command
+``chargewatch config`` and the reference page are made from it.
+
+Flags win over the environment, the environment over ``.env``, and where two of them disagree a notice
+says which one counts. A name nobody knows, a value that does not fit, a secret given twice: one line and
+no start. Names beginning with ``CHARGEWATCH_TEST_`` belong to the test suite and are passed over.
+"""
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Final, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+
+from chargewatch.server.tenants.keys import is_plausible
+
+PREFIX: Final = "CHARGEWATCH_"
+TEST_PREFIX: Final = "CHARGEWATCH_TEST_"
+FILE_SUFFIX: Final = "_FILE"
+HIDDEN: Final = "***"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text is one line for the operator and holds no secret."""
+
+
+class Secret:
+    """A text that does not show itself in a log, an error or a dump; `reveal` hands it out."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Secret({HIDDEN!r})"
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What values a setting takes: in words, as code, and how they are shown."""
+
+    words: str
+    parse: Callable[[str], object]
+    """Raises ValueError when the text does not fit."""
+    show: Callable[[Any], object] = str
+    secret: bool = False
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the table."""
+
+    kind: Kind
+    help: str
+
+
+def _integer(low: int, high: int) -> Kind:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return Kind(f"an integer from {low} to {high}", parse, show=int)
+
+
+def _seconds(low: float, high: float) -> Kind:
+    def parse(text: str) -> float:
+        number = float(text)
+        if not (math.isfinite(number) and low <= number <= high):
+            raise ValueError
+        return number
+
+    return Kind(f"seconds from {low:g} to {high:g}", parse, show=float)
+
+
+def _choice(*words: str) -> Kind:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return Kind("one of " + ", ".join(words), parse)
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "1", "yes", "false", "0", "no"):
+        raise ValueError
+    return text.lower() in ("true", "1", "yes")
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _long_secret(text: str) -> Secret:
+    if len(text) < 32:
+        raise ValueError
+    return Secret(text)
+
+
+def _bootstrap_key(text: str) -> Secret:
+    if not is_plausible(text):
+        raise ValueError
+    return Secret(text)
+
+
+def _login(text: str) -> Secret:
+    email, colon, password = text.partition(":")
+    if "@" not in email or not colon or not password:
+        raise ValueError
+    return Secret(text)
+
+
+def _postgres_url(text: str) -> Secret:
+    parts = urlsplit(text)
+    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
+        raise ValueError
+    return Secret(text)
+
+
+def _without_password(secret: Secret) -> str:
+    """Where the database is, without the password and without the options (they may hold one)."""
+    parts = urlsplit(secret.reveal())
+    credentials, at, place = parts.netloc.rpartition("@")
+    user = credentials.partition(":")[0]
+    hidden = f"{user}:{HIDDEN}" if ":" in credentials else user
+    return f"{parts.scheme}://{hidden}{at}{place}{parts.path}"
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise ValueError
+    return text.rstrip("/")
+
+
+def _artefact_url(text: str) -> str:
+    parts = urlsplit(text)
+    if not (parts.scheme == "file" and parts.path or parts.scheme == "s3" and parts.netloc):
+        raise ValueError
+    return text
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(str(ip_network(word.strip())) for word in text.split(",") if word.strip())
+
+
+_TEXT: Final = Kind("text", str)
+_FOLDER: Final = Kind("a folder", _folder)
+_PORT: Final = _integer(0, 65535)
+_SWITCH: Final = Kind("true or false", _boolean, show=bool)
+_SECRET: Final = Kind("text", Secret, secret=True)
+_LONG_SECRET: Final = Kind("at least 32 characters", _long_secret, secret=True)
+_KEY: Final = Kind(
+    "32 to 128 characters of A-Z a-z 0-9 _ - (a key with the prefix cw_ also needs its checksum)",
+    _bootstrap_key,
+    secret=True,
+)
+_LOGIN: Final = Kind("email:password", _login, secret=True)
+_POSTGRES: Final = Kind("postgresql://user:password@host/database", _postgres_url, _without_password, True)
+_WEB: Final = Kind("an http or https address without a user", _web_address)
+_ARTEFACTS: Final = Kind("file:///folder or s3://bucket/prefix", _artefact_url)
+_NETWORKS: Final = Kind("networks such as 10.0.0.0/8, separated by commas", _networks, show=list)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective settings of one process."""
+
+    data_dir: Annotated[
+        Path, Setting(_FOLDER, "where the embedded database, artefacts and secrets live; made when missing")
+    ] = Path(".chargewatch")
+    host: Annotated[str, Setting(_TEXT, "the address that the service listens on")] = "127.0.0.1"
+    port: Annotated[int, Setting(_PORT, "the port that the service listens on; 0 picks a free one")] = 8000
+    log_level: Annotated[str, Setting(_choice("debug", "info", "warning", "error"), "what is logged")] = "info"
+
+    database_url: Annotated[
+        Secret | None,
+        Setting(_POSTGRES, "a PostgreSQL server (15 or newer) instead of the embedded one; its user owns the schema"),
+    ] = None
+    database_app_url: Annotated[
+        Secret | None,
+        Setting(_POSTGRES, "the login of the API and the workers, when it is not to be derived from DATABASE_URL"),
+    ] = None
+    database_pooler: Annotated[
+        bool, Setting(_SWITCH, "DATABASE_APP_URL leads through a pooler in transaction mode (pgbouncer)")
+    ] = False
+    pool_size: Annotated[int, Setting(_integer(1, 1000), "database connections of one process, at most")] = 10
+    pool_timeout_s: Annotated[
+        float, Setting(_seconds(0.001, 60), "how long a call waits for a free database connection")
+    ] = 2.0
+    statement_timeout_s: Annotated[
+        float, Setting(_seconds(0.001, 3600), "the longest that one statement of the API or a worker may take")
+    ] = 15.0
+    idle_in_transaction_timeout_s: Annotated[
+        float, Setting(_seconds(0.001, 3600), "the longest that an open transaction may wait for its next statement")
+    ] = 10.0
+
+    secret_key: Annotated[
+        Secret | None,
+        Setting(
+            _LONG_SECRET,
+            "encrypts stored secrets and makes the database passwords; the same on every machine of one database"
+            " (default: the 0600 file secret_key in the data folder, made when missing)",
+        ),
+    ] = None
+    bootstrap_api_key: Annotated[
+        Secret | None, Setting(_KEY, "on an empty database: creates tenant `default` with this key")
+    ] = None
+    bootstrap_admin: Annotated[
+        Secret | None, Setting(_LOGIN, "on an empty database: the first dashboard user")
+    ] = None
+    key_cache_s: Annotated[
+        float, Setting(_seconds(0, 1), "how long a process trusts an API key that it has looked up")
+    ] = 1.0
+
+    session_idle_s: Annotated[
+        float, Setting(_seconds(0.001, 604800), "a session without a new reading for this long is over")
+    ] = 21600.0
+
+    llm_base_url: Annotated[
+        str | None, Setting(_WEB, "an OpenAI-compatible endpoint for explain and ask (default: the built-in writer)")
+    ] = None
+    llm_model: Annotated[str | None, Setting(_TEXT, "the language model to ask for")] = None
+    llm_api_key: Annotated[Secret | None, Setting(_SECRET, "the key of that endpoint")] = None
+    webhook_allow_cidrs: Annotated[
+        tuple[str, ...],
+        Setting(_NETWORKS, "private networks that webhooks may reach, also by plain http and on any port"),
+    ] = ()
+    artefact_url: Annotated[
+        str | None, Setting(_ARTEFACTS, "where models are kept (default: the folder artefacts in the data folder)")
+    ] = None
+    eval_data: Annotated[
+        Path | None, Setting(_FOLDER, "real data for `evaluate` and the tests that use it")
+    ] = None
+
+    notices: tuple[str, ...] = ()
+    """Lines for the operator: where two sources disagreed and which one counts."""
+    origins: Mapping[str, str] = msgspec.field(default_factory=dict)
+    """Where the value of a field comes from; a field that is not in it has its default."""
+
+
+class EffectiveSetting(msgspec.Struct, frozen=True):
+    """A setting as ``chargewatch config`` shows it."""
+
+    name: str
+    value: object
+    origin: str
+    kind: str
+    help: str
+
+
+class _Given(msgspec.Struct, frozen=True):
+    """A value as a source gave it, not yet understood."""
+
+    text: str
+    origin: str
+
+
+def _read_table() -> dict[str, Setting]:
+    hints = get_type_hints(Settings, include_extras=True)
+    return {
+        field: row
+        for field, hint in hints.items()
+        for row in getattr(hint, "__metadata__", ())
+        if isinstance(row, Setting)
+    }
+
+
+#: field name -> its row.
+TABLE: Final[Mapping[str, Setting]] = _read_table()
+
+
+def environment_name(field: str) -> str:
+    """The name of a setting in the environment: ``data_dir`` is ``CHARGEWATCH_DATA_DIR``."""
+    return PREFIX + field.upper()
+
+
+def load_settings(
+    flags: Mapping[str, str | int | float | Path | None] | None = None,
+    environ: Mapping[str, str] | None = None,
+    dotenv: Path | None = Path(".env"),
+) -> Settings:
+    """The effective settings.
+
+    Args:
+        flags: field name -> what the command line says; None means that the flag was not given.
+        environ: the environment; this process's own when None.
+        dotenv: a file of ``NAME=value`` lines, read when it exists.
+
+    Raises:
+        SettingsError: an unknown name, a value that does not fit, a secret given twice, a file that cannot be read.
+    """
+    environment = os.environ if environ is None else environ
+    file_lines = dict(_read_dotenv(dotenv)) if dotenv is not None else {}
+    _refuse_twice(environment, file_lines)
+    sources = [
+        _from_flags(flags or {}),
+        dict(_from_names(environment, "the environment")),
+        dict(_from_names(file_lines, str(dotenv))),
+    ]
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    notices: list[str] = []
+    for field, row in TABLE.items():
+        given = [source[field] for source in sources if field in source]
+        if given:
+            values[field] = _understand(field, row.kind, given[0])
+            origins[field] = given[0].origin
+            notices.extend(_disagreements(field, row.kind, given))
+    values.setdefault("data_dir", _folder(".chargewatch"))
+    settings = Settings(**values, notices=tuple(notices), origins=origins)
+    _check_together(settings)
+    return settings
+
+
+def effective_settings(settings: Settings) -> tuple[EffectiveSetting, ...]:
+    """Every setting with its value and origin, secrets hidden."""
+    return tuple(
+        EffectiveSetting(
+            name=environment_name(field),
+            value=_shown(row.kind, getattr(settings, field)),
+            origin=settings.origins.get(field, "default"),
+            kind=row.kind.words,
+            help=row.help,
+        )
+        for field, row in TABLE.items()
+    )
+
+
+def _shown(kind: Kind, value: object) -> object:
+    return None if value is None else kind.show(value)
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
+    return {
+        field: _Given(str(value), f"--{field.replace('_', '-')}")
+        for field, value in flags.items()
+        if value is not None
+    }
+
+
+def _from_names(source: Mapping[str, str], origin: str) -> Iterator[tuple[str, _Given]]:
+    """What the names of this product in ``source`` say; an empty text counts as not given."""
+    for name in sorted(name for name in source if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX)):
+        field = name.removeprefix(PREFIX).lower()
+        if field in TABLE and name == environment_name(field):
+            if source[name]:
+                yield field, _Given(source[name], origin)
+            continue
+        field = field.removesuffix(FILE_SUFFIX.lower())
+        if name == environment_name(field) + FILE_SUFFIX and field in TABLE and TABLE[field].kind.secret:
+            if source[name]:
+                yield field, _Given(_read_secret_file(name, source[name]), f"{name} in {origin}")
+            continue
+        raise SettingsError(f"{name} in {origin} is no setting{_nearest(name)}")
+
+
+def _nearest(name: str) -> str:
+    known = [environment_name(field) for field in TABLE]
+    known += [environment_name(field) + FILE_SUFFIX for field, row in TABLE.items() if row.kind.secret]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _read_secret_file(name: str, path: str) -> str:
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "it is no UTF-8 text"
+        raise SettingsError(f"{name}: cannot read {path}: {reason}") from None
+    if not text:
+        raise SettingsError(f"{name}: {path} is empty")
+    return text
+
+
+def _read_dotenv(path: Path) -> Iterator[tuple[str, str]]:
+    """``NAME=value`` lines; quotes around a value are taken off, nothing in it is expanded."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeError):
+        raise SettingsError(f"cannot read {path}") from None
+    for number, line in enumerate(lines, 1):
+        text = line.strip().removeprefix("export ").strip()
+        if not text or text.startswith("#"):
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise SettingsError(f"{path}, line {number}: expected NAME=value")
+        yield name.strip(), _unquote(value.strip())
+
+
+def _unquote(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value.partition(" #")[0].rstrip()
+
+
+def _refuse_twice(environment: Mapping[str, str], file_lines: Mapping[str, str]) -> None:
+    """A secret and its ``_FILE`` twin: no order of precedence would be obvious, so there is none."""
+    for field, row in TABLE.items():
+        name = environment_name(field)
+        plain = environment.get(name) or file_lines.get(name)
+        in_file = environment.get(name + FILE_SUFFIX) or file_lines.get(name + FILE_SUFFIX)
+        if row.kind.secret and plain and in_file:
+            raise SettingsError(f"{name} and {name}{FILE_SUFFIX} are both set; keep one of them")
+
+
+def _understand(field: str, kind: Kind, given: _Given) -> object:
+    try:
+        return kind.parse(given.text)
+    except ValueError:
+        instead = "" if kind.secret else f", not {given.text!r}"
+        raise SettingsError(
+            f"{environment_name(field)} ({given.origin}): expected {kind.words}{instead}"
+        ) from None
+
+
+def _disagreements(field: str, kind: Kind, given: list[_Given]) -> Iterator[str]:
+    winner = given[0]
+    for other in given[1:]:
+        if other.text == winner.text:
+            continue
+        used, unused = ("the value", "the one") if kind.secret else (repr(winner.text), repr(other.text))
+        yield f"{environment_name(field)}: {used} from {winner.origin} counts, not {unused} from {other.origin}"
+
+
+def _check_together(settings: Settings) -> None:
+    if settings.database_app_url is not None and settings.database_url is None:
+        raise SettingsError("CHARGEWATCH_DATABASE_APP_URL is set without CHARGEWATCH_DATABASE_URL")
+    if settings.database_pooler and settings.database_app_url is None:
+        raise SettingsError("CHARGEWATCH_DATABASE_POOLER is set without CHARGEWATCH_DATABASE_APP_URL")
