@@ -8,7 +8,6 @@ from chargewatch.csar2 import confidence
 from chargewatch.csar2.physics import charging_expected, energy_pit, gates, kwh_decrease, zero_session
 from chargewatch.csar2.physics.finding import Fact, Finding
 from chargewatch.domain.categories import CONCERNS, DEFAULT_THRESHOLDS, Category, Thresholds
-from chargewatch.domain.data_quality import DataQualityNote
 from chargewatch.domain.verdict import (
     LAST_UNIT,
     UNIT_S,
@@ -88,8 +87,10 @@ def _judge(batch: SessionBatch, session: int) -> Verdict:
     surest = max(anomalies, key=lambda a: a.score, default=None)
     return Verdict(
         is_anomaly=surest is not None,
-        score=surest.score if surest else confidence.score_without(record.instants, doubt_count),
-        confidence=surest.confidence if surest else confidence.confidence_in(None, record.instants, doubt_count),
+        score=surest.score if surest else round(confidence.score_without(record.instants, doubt_count), 4),
+        confidence=surest.confidence
+        if surest
+        else round(confidence.confidence_in(None, record.instants, doubt_count), 4),
         confidence_basis=confidence.BASIS,
         sequence_length=_unit(record.last_s - window_s) + 1,
         anomalies=anomalies,
@@ -109,8 +110,8 @@ def _normal(batch: SessionBatch, session: int, energy_wh: float | None, source: 
     span_s = (int(batch.selection.last_us[session]) - int(batch.selection.first_us[session])) / 1e6
     return Verdict(
         is_anomaly=False,
-        score=confidence.score_without(instants, doubt_count),
-        confidence=confidence.confidence_in(None, instants, doubt_count),
+        score=round(confidence.score_without(instants, doubt_count), 4),
+        confidence=round(confidence.confidence_in(None, instants, doubt_count), 4),
         confidence_basis=confidence.BASIS,
         sequence_length=_unit(span_s - _window_start_s(batch, session)) + 1 if instants else 0,
         anomalies=(),
@@ -164,7 +165,10 @@ def _anomaly(record: SessionRecord, finding: Finding, window_s: float, doubt_cou
         category=Category(finding.category),
         score=round(confidence.score_of(finding.strength), 4),
         confidence=round(
-            confidence.confidence_in(finding.category, record.instants, doubt_count, finding.confidence_limit), 4
+            confidence.confidence_in(
+                finding.category, record.instants, doubt_count, finding.confidence_limit
+            ),
+            4,
         ),
         bucket_range=BucketRange(_unit(finding.start_s - window_s), _unit(finding.end_s - window_s)),
         time_range=TimeRange(_instant(record, finding.start_s), _instant(record, finding.end_s)),

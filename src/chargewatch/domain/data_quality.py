@@ -26,14 +26,14 @@ class NoteCode(StrEnum):
 
 DETAILS: Final[dict[NoteCode, str]] = {
     NoteCode.UNIT_ASSUMED: "no unit was sent; the measurand's OCPP unit was assumed",
-    NoteCode.DUPLICATE: "readings repeated for the same timestamp, measurand, phase, location and context; the last one counts",
+    NoteCode.DUPLICATE: "repeated for the same timestamp, measurand, phase, location and context; the last one counts",
     NoteCode.OUT_OF_ORDER: "readings arrived after later ones; they were sorted by their timestamps",
     NoteCode.CLOCK_FAULT: "timestamps before 2000-01-02 or more than 24 h ahead; stored, left out of the analysis",
     NoteCode.BEGIN_ZERO_PLACEHOLDER: "a zero at Transaction.Begin stands before a lifetime register; left out",
     NoteCode.PHASES_SUMMED: "only per-phase readings were sent; the total is their sum",
     NoteCode.UNIT_SCALE_SUSPECT: "the register's scale looks wrong by a factor of 1000",
     NoteCode.UNIT_SWITCHED: "the register's scale changes by a factor of 1000 within the session; rescaled",
-    NoteCode.REGISTER_MIXED: "Transaction.Begin or Transaction.End come from another register than the samples; left out",
+    NoteCode.REGISTER_MIXED: "Transaction.Begin or .End come from another register than the samples; left out",
     NoteCode.UNKNOWN_MEASURAND: "measurand, unit or format not known; stored, not analysed",
     NoteCode.NOT_NUMERIC: "values that are no numbers; stored, not analysed",
     NoteCode.GAP: "readings are missing for longer than four times the usual interval",

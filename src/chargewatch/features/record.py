@@ -18,7 +18,7 @@ from chargewatch.features import flow as flows
 from chargewatch.features.flow import Step
 from chargewatch.features.register import WH_PER_KWH, Fall, falls, resolution_wh, without_drop_outs
 from chargewatch.ingest.channels import Channel
-from chargewatch.ingest.columns import NO_TIME, Flags, ReadingColumns, SessionColumns
+from chargewatch.ingest.columns import NO_TIME, Flags, Floats, ReadingColumns, SessionColumns, steps
 from chargewatch.ingest.repairs import RegisterReadings, foreign_ends, undo_unit_switches
 from chargewatch.ingest.selection import Selection, Series, select
 
@@ -198,12 +198,12 @@ class SessionBatch:
     def _suspicious_registers(self) -> Flags:
         """Marks sessions whose register falls or rises by more than could be delivered."""
         register = self.series(Channel.REGISTER)
-        owner = np.repeat(np.arange(self.readings.sessions), np.diff(register.offsets))
-        step = np.diff(register.value)
+        owner = np.repeat(np.arange(self.readings.sessions), steps(register.offsets))
+        step = steps(register.value)
         rated = self.sessions.rated_power_w[owner[1:]]
         limit_w = np.where(np.isnan(rated), 400_000.0, 1.15 * rated)
-        rise = limit_w * np.diff(register.at_s) / 3600.0 + 20.0
-        odd = ((step < -1e-3) | (step > rise)) & (np.diff(owner) == 0)
+        rise = limit_w * steps(register.at_s) / 3600.0 + 20.0
+        odd = ((step < -1e-3) | (step > rise)) & (steps(owner) == 0)
         marked = np.zeros(self.readings.sessions, np.bool_)
         marked[owner[1:][odd]] = True
         return marked | self._suspicious_scales()
@@ -215,19 +215,19 @@ class SessionBatch:
         marked: Flags = (self.power_integrals_wh > 100.0) & (factor > 700.0) & (factor < 1400.0)
         return marked
 
-    def rises(self, channel: Channel) -> "np.typing.NDArray[np.float64]":
+    def rises(self, channel: Channel) -> Floats:
         """Returns the sum of the positive steps of a channel, per session."""
         series = self.series(channel)
-        step = np.concatenate(([0.0], np.maximum(np.diff(series.value), 0.0)))
+        step = np.concatenate(([0.0], np.maximum(steps(series.value), 0.0)))
         step[series.offsets[:-1][series.offsets[:-1] < len(step)]] = 0.0
         return per_session_sum(step[: len(series.value)], series)
 
     @cached_property
-    def power_integrals_wh(self) -> "np.typing.NDArray[np.float64]":
+    def power_integrals_wh(self) -> Floats:
         """The integral of measured power (trapezoids), per session, in Wh."""
         power = self.series(Channel.POWER)
         value = np.maximum(power.value, 0.0)
-        area = np.concatenate(([0.0], (value[1:] + value[:-1]) / 2 * np.diff(power.at_s) / 3600.0))
+        area = np.concatenate(([0.0], (value[1:] + value[:-1]) / 2 * steps(power.at_s) / 3600.0))
         area[power.offsets[:-1][power.offsets[:-1] < len(area)]] = 0.0
         return per_session_sum(area[: len(value)], power)
 
@@ -289,7 +289,9 @@ class SessionBatch:
             export = Curve(export.at_s + power.at_s, export.value + [max(-w, 0.0) for w in power.value])
         rows = self.series(Channel.CURRENT)
         cut = slice(int(rows.offsets[session]), int(rows.offsets[session + 1]))
-        counted = [(at, float(n)) for at, n in zip(current.at_s, rows.phases[cut].tolist(), strict=True) if n >= 0]
+        counted = [
+            (at, float(n)) for at, n in zip(current.at_s, rows.phases[cut].tolist(), strict=True) if n >= 0
+        ]
         return SessionRecord(
             first_us=int(selection.first_us[session]),
             last_s=(int(selection.last_us[session]) - int(selection.first_us[session])) / 1e6,
@@ -369,20 +371,33 @@ class SessionBatch:
         counts[NoteCode.UNKNOWN_MEASURAND] = int(selection.unknown[session])
         counts[NoteCode.NOT_NUMERIC] = int(selection.not_numeric[session])
         counts[NoteCode.GAP] = int(selection.gaps[session])
-        return tuple(DataQualityNote(code.value, counts[code], DETAILS[code]) for code in NoteCode if counts[code])
+        return tuple(
+            DataQualityNote(code.value, counts[code], DETAILS[code]) for code in NoteCode if counts[code]
+        )
 
 
-def per_session_sum(values: "np.typing.NDArray[np.float64]", series: Series) -> "np.typing.NDArray[np.float64]":
+def per_session_sum(values: Floats, series: Series) -> Floats:
     """Sums ``values``, aligned with ``series``, per session."""
     total = np.concatenate(([0.0], np.cumsum(values)))
-    sums: np.typing.NDArray[np.float64] = total[series.offsets[1:]] - total[series.offsets[:-1]]
+    sums: Floats = total[series.offsets[1:]] - total[series.offsets[:-1]]
     return sums
 
 
 def one_session(readings: ReadingColumns, session: int) -> ReadingColumns:
     """Returns the readings of one session as a batch of one."""
     cut = slice(int(readings.offsets[session]), int(readings.offsets[session + 1]))
-    return ReadingColumns(np.array([0, cut.stop - cut.start]), *(column[cut] for column in readings[1:]))
+    return ReadingColumns(
+        offsets=np.array([0, cut.stop - cut.start]),
+        at_us=readings.at_us[cut],
+        value=readings.value[cut],
+        measurand=readings.measurand[cut],
+        unit=readings.unit[cut],
+        phase=readings.phase[cut],
+        location=readings.location[cut],
+        context=readings.context[cut],
+        unit_assumed=readings.unit_assumed[cut],
+        signed=readings.signed[cut],
+    )
 
 
 def _curve(series: Series, session: int) -> Curve:
@@ -399,5 +414,3 @@ def _product(current: Curve, voltage: Curve) -> Curve:
     volts = dict(zip(*voltage, strict=True))
     pairs = [(at, a * volts[at]) for at, a in zip(*current, strict=True) if at in volts]
     return Curve([at for at, _ in pairs], [w for _, w in pairs])
-
-

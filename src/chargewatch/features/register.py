@@ -67,11 +67,20 @@ def _describe(
     end = low
     while end + 1 < len(wh) and wh[end + 1] < wh[end] - tolerance_wh:
         end += 1
-    could_rise = greatest_rise_wh(at_s[end] - at_s[peak], rated_power_w) + tolerance_wh
+    could_rise = _likely_rise_wh(at_s, wh, peak, at_s[end] - at_s[peak], rated_power_w) + tolerance_wh
     if any(wh[peak] < wrap and 0.0 <= wh[end] + wrap - wh[peak] <= could_rise for wrap in _WRAPS):
         return Fall(peak, low, end, None, "wrap")
     near_zero = wh[end] <= min(WH_PER_KWH, 0.5 * wh[peak])
     return Fall(peak, low, end, None, "reset" if near_zero else "rollback")
+
+
+def _likely_rise_wh(
+    at_s: Sequence[float], wh: Sequence[float], peak: int, seconds: float, rated_power_w: float
+) -> float:
+    """Returns what 1.5 times the fastest rise up to ``peak`` gives; without a rise, what could be delivered."""
+    paces = [(wh[i] - wh[i - 1]) / (at_s[i] - at_s[i - 1]) for i in range(1, peak + 1)]
+    fastest = max(paces, default=0.0)
+    return 1.5 * fastest * seconds if fastest > 0 else greatest_rise_wh(seconds, rated_power_w)
 
 
 def _comes_back(wh: Sequence[float], peak: int, low: int, tolerance_wh: float) -> int | None:

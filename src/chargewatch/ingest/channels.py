@@ -7,14 +7,14 @@ import numpy as np
 
 from chargewatch.domain.vocabulary import (
     CONTEXTS,
+    DEFAULT_UNITS,
     LOCATIONS,
     MEASURANDS,
     PHASES,
+    UNIT_CODES,
     UNITS,
     Measurand,
     Quantity,
-    DEFAULT_UNITS,
-    UNIT_CODES,
 )
 
 
@@ -94,6 +94,7 @@ CONTEXT_RANK: Final = np.array([_CONTEXT_ORDER.index(c) for c in CONTEXTS] + [8]
 LOCATION_RANK: Final = np.array([_LOCATION_ORDER.index(loc) for loc in LOCATIONS] + [6], np.int64)
 #: 0 a total, 1 to 3 the phase, 9 between phases or neutral (never analysed).
 PHASE_NUMBER: Final = np.array(
-    [0 if p == "" else (int(p[1]) if p in {"L1", "L2", "L3", "L1-N", "L2-N", "L3-N"} else 9) for p in PHASES] + [9],
+    [0 if p == "" else (int(p[1]) if p in {"L1", "L2", "L3", "L1-N", "L2-N", "L3-N"} else 9) for p in PHASES]
+    + [9],
     np.int64,
 )

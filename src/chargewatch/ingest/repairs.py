@@ -43,7 +43,9 @@ def foreign_ends(register: RegisterReadings, tolerance_wh: float, power_w: float
         if note is not None:
             found[i] = note
     for i in range(samples[-1] + 1, len(register.wh)):
-        if register.context[i] == END and _is_foreign_end(register, i, begins, samples, tolerance_wh, limit_w):
+        if register.context[i] == END and _is_foreign_end(
+            register, i, begins, samples, tolerance_wh, limit_w
+        ):
             found[i] = NoteCode.REGISTER_MIXED
     return found
 

@@ -23,7 +23,7 @@ from chargewatch.ingest.channels import (
     Channel,
     PhaseRule,
 )
-from chargewatch.ingest.columns import EARLIEST_SANE_US, Codes, Flags, Floats, Integers, ReadingColumns
+from chargewatch.ingest.columns import EARLIEST_SANE_US, Codes, Flags, Floats, Integers, ReadingColumns, steps
 
 _CHANNELS: Final = len(Channel)
 _ACTIVE_CURRENT_A: Final = 1.0
@@ -90,7 +90,7 @@ def select(columns: ReadingColumns, now_us: int, dropped: Flags | None = None) -
     sane = (columns.at_us >= EARLIEST_SANE_US) & (columns.at_us <= now_us + 86_400_000_000)
     numeric = np.isfinite(columns.value)
     usable = known & sane & numeric
-    session_of = np.repeat(np.arange(sessions), np.diff(columns.offsets))
+    session_of = np.repeat(np.arange(sessions), steps(columns.offsets))
     channel = CHANNEL_OF_MEASURAND[columns.measurand]
     analysed = usable & (channel >= 0) & (PHASE_NUMBER[columns.phase] < 9)
     if dropped is not None:
@@ -128,12 +128,12 @@ class _Spans(NamedTuple):
 def _spans(columns: ReadingColumns, rows: Integers, session_of: Integers, sessions: int) -> _Spans:
     """Returns when each session is seen. "Attended" leaves out clock-aligned readings."""
     at = columns.at_us[rows]
-    step_back = np.diff(at) < 0
-    if np.any(step_back & (np.diff(session_of) == 0)):
+    step_back = steps(at) < 0
+    if np.any(step_back & (steps(session_of) == 0)):
         order = np.lexsort((at, session_of))
         at, session_of, rows = at[order], session_of[order], rows[order]
     fresh = np.ones(len(at), np.bool_)
-    fresh[1:] = (np.diff(at) != 0) | (np.diff(session_of) != 0)
+    fresh[1:] = (steps(at) != 0) | (steps(session_of) != 0)
     attended = columns.context[rows] != _CLOCK
     instants = np.bincount(session_of[fresh], minlength=sessions)
     first, last = _extremes(at, session_of, sessions)
@@ -155,12 +155,12 @@ def _extremes(at: Integers, session_of: Integers, sessions: int) -> tuple[Intege
 
 def _gaps(at: Integers, session_of: Integers, sessions: int) -> tuple[Integers, Floats]:
     """Counts gaps over four times the session's median spacing (and five minutes); returns that median."""
-    inside = np.diff(session_of) == 0
-    gap_s = np.diff(at)[inside] / 1e6
+    inside = steps(session_of) == 0
+    gap_s = steps(at)[inside] / 1e6
     owner = session_of[1:][inside]
     ranked = gap_s[np.lexsort((gap_s, owner))]
     bounds = np.searchsorted(owner, np.arange(sessions + 1))
-    count = np.diff(bounds)
+    count = steps(bounds)
     usual = np.zeros(sessions)
     some = count > 0
     usual[some] = ranked[bounds[:-1][some] + (count[some] - 1) // 2]
@@ -182,9 +182,9 @@ def _choose(
     order = np.lexsort((fine, at, group))
     rows, group, at, fine, preference = rows[order], group[order], at[order], fine[order], preference[order]
     new_instant = np.ones(len(rows), np.bool_)
-    new_instant[1:] = (np.diff(at) != 0) | (np.diff(group) != 0)
+    new_instant[1:] = (steps(at) != 0) | (steps(group) != 0)
     repeated = np.zeros(len(rows), np.bool_)
-    repeated[:-1] = ~new_instant[1:] & (np.diff(fine) == 0)  # a later row with the same key follows
+    repeated[:-1] = ~new_instant[1:] & (steps(fine) == 0)  # a later row with the same key follows
     keep = ~repeated
     if not keep.all():
         new_instant = _carry_starts(new_instant, keep)
@@ -208,9 +208,9 @@ def _choose(
 
 def _carry_starts(new_instant: Flags, keep: Flags) -> Flags:
     """Moves the mark "first of its instant" from dropped rows to the first kept row of the instant."""
-    instant = np.cumsum(new_instant)[keep]
+    instant = np.cumsum(new_instant, dtype=np.int64)[keep]
     carried = np.ones(len(instant), np.bool_)
-    carried[1:] = np.diff(instant) != 0
+    carried[1:] = steps(instant) != 0
     return carried
 
 
@@ -224,7 +224,7 @@ def _merge_phases(
 ) -> tuple[Floats, Codes, Flags]:
     """Merges the phases of each instant; marks instants at which a phase is missing as incomplete."""
     sessions = columns.sessions
-    instant = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(rows))))
+    instant = np.repeat(np.arange(len(starts)), steps(np.append(starts, len(rows))))
     best = preference == preference[starts][instant]
     total = np.add.reduceat(np.where(best, value, 0.0), starts)
     count = np.add.reduceat(best.astype(np.int64), starts)

@@ -157,7 +157,7 @@ def _web_address(text: str) -> str:
 
 def _artefact_url(text: str) -> str:
     parts = urlsplit(text)
-    if not (parts.scheme == "file" and parts.path or parts.scheme == "s3" and parts.netloc):
+    if not ((parts.scheme == "file" and parts.path) or (parts.scheme == "s3" and parts.netloc)):
         raise ValueError
     return text
 
@@ -169,6 +169,7 @@ def _networks(text: str) -> tuple[str, ...]:
 _TEXT: Final = Kind("text", str)
 _FOLDER: Final = Kind("a folder", _folder)
 _PORT: Final = _integer(0, 65535)
+_LEVEL: Final = _choice("debug", "info", "warning", "error")
 _SWITCH: Final = Kind("true or false", _boolean, show=bool)
 _SECRET: Final = Kind("text", Secret, secret=True)
 _LONG_SECRET: Final = Kind("at least 32 characters", _long_secret, secret=True)
@@ -192,15 +193,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = Path(".chargewatch")
     host: Annotated[str, Setting(_TEXT, "the address that the service listens on")] = "127.0.0.1"
     port: Annotated[int, Setting(_PORT, "the port that the service listens on; 0 picks a free one")] = 8000
-    log_level: Annotated[str, Setting(_choice("debug", "info", "warning", "error"), "what is logged")] = "info"
+    log_level: Annotated[str, Setting(_LEVEL, "what is logged")] = "info"
 
     database_url: Annotated[
         Secret | None,
-        Setting(_POSTGRES, "a PostgreSQL server (15 or newer) instead of the embedded one; its user owns the schema"),
+        Setting(_POSTGRES, "a PostgreSQL server (15 or newer) instead of the embedded one; the user owns it"),
     ] = None
     database_app_url: Annotated[
         Secret | None,
-        Setting(_POSTGRES, "the login of the API and the workers, when it is not to be derived from DATABASE_URL"),
+        Setting(_POSTGRES, "the login of the API and the workers, where it is not the derived one"),
     ] = None
     database_pooler: Annotated[
         bool, Setting(_SWITCH, "DATABASE_APP_URL leads through a pooler in transaction mode (pgbouncer)")
@@ -210,18 +211,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Setting(_seconds(0.001, 60), "how long a call waits for a free database connection")
     ] = 2.0
     statement_timeout_s: Annotated[
-        float, Setting(_seconds(0.001, 3600), "the longest that one statement of the API or a worker may take")
+        float, Setting(_seconds(0.001, 3600), "the longest that one statement may take")
     ] = 15.0
     idle_in_transaction_timeout_s: Annotated[
-        float, Setting(_seconds(0.001, 3600), "the longest that an open transaction may wait for its next statement")
+        float, Setting(_seconds(0.001, 3600), "the longest that an open transaction may be idle")
     ] = 10.0
 
     secret_key: Annotated[
         Secret | None,
         Setting(
             _LONG_SECRET,
-            "encrypts stored secrets and makes the database passwords; the same on every machine of one database"
-            " (default: the 0600 file secret_key in the data folder, made when missing)",
+            "encrypts stored secrets and makes the database passwords; the same on every machine of one"
+            " database (default: the 0600 file secret_key in the data folder, made when missing)",
         ),
     ] = None
     bootstrap_api_key: Annotated[
@@ -239,7 +240,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 21600.0
 
     llm_base_url: Annotated[
-        str | None, Setting(_WEB, "an OpenAI-compatible endpoint for explain and ask (default: the built-in writer)")
+        str | None,
+        Setting(_WEB, "an OpenAI-compatible endpoint for explain and ask (else the built-in writer)"),
     ] = None
     llm_model: Annotated[str | None, Setting(_TEXT, "the language model to ask for")] = None
     llm_api_key: Annotated[Secret | None, Setting(_SECRET, "the key of that endpoint")] = None
@@ -248,7 +250,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Setting(_NETWORKS, "private networks that webhooks may reach, also by plain http and on any port"),
     ] = ()
     artefact_url: Annotated[
-        str | None, Setting(_ARTEFACTS, "where models are kept (default: the folder artefacts in the data folder)")
+        str | None, Setting(_ARTEFACTS, "where models are kept (default: artefacts in the data folder)")
     ] = None
     eval_data: Annotated[
         Path | None, Setting(_FOLDER, "real data for `evaluate` and the tests that use it")
@@ -309,7 +311,7 @@ def load_settings(
         dotenv: a file of ``NAME=value`` lines, read when it exists.
 
     Raises:
-        SettingsError: an unknown name, a value that does not fit, a secret given twice, a file that cannot be read.
+        SettingsError: an unknown name, a value that does not fit, a secret given twice, an unreadable file.
     """
     environment = os.environ if environ is None else environ
     file_lines = dict(_read_dotenv(dotenv)) if dotenv is not None else {}
@@ -362,7 +364,9 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
 
 def _from_names(source: Mapping[str, str], origin: str) -> Iterator[tuple[str, _Given]]:
     """What the names of this product in ``source`` say; an empty text counts as not given."""
-    for name in sorted(name for name in source if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX)):
+    for name in sorted(source):
+        if not name.startswith(PREFIX) or name.startswith(TEST_PREFIX):
+            continue
         field = name.removeprefix(PREFIX).lower()
         if field in TABLE and name == environment_name(field):
             if source[name]:
@@ -444,7 +448,8 @@ def _disagreements(field: str, kind: Kind, given: list[_Given]) -> Iterator[str]
         if other.text == winner.text:
             continue
         used, unused = ("the value", "the one") if kind.secret else (repr(winner.text), repr(other.text))
-        yield f"{environment_name(field)}: {used} from {winner.origin} counts, not {unused} from {other.origin}"
+        name = environment_name(field)
+        yield f"{name}: {used} from {winner.origin} counts, not {unused} from {other.origin}"
 
 
 def _check_together(settings: Settings) -> None:

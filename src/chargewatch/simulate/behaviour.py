@@ -62,7 +62,7 @@ class Visit:
         stay_s: when the car is unplugged at the latest.
         leaves_after_s: unplugged so long after charging ended (None: not before ``stay_s``).
         warm_up: a cold battery's share of power, until ``end_s`` of charging.
-        afterwards: power (kW) drawn beyond the battery, or exported when negative; times from the end of charging.
+        afterwards: power (kW) drawn beyond the battery, exported when negative; from the end of charging.
         standby_kw: the idle draw of car and cable.
     """
 

@@ -48,10 +48,15 @@ def draw_charger(rng: np.random.Generator, kind: Kind) -> Charger:
     if kind == "dc":
         shares = np.cumsum([share for _, share in _DC_RATINGS])
         rated = _DC_RATINGS[int(np.searchsorted(shares, rng.random(), side="right"))][0]
-        return Charger(kind, rated, 0, rated * 2.6, managed)
+        return Charger(kind, rated, 0, 1000.0 * rated / dc_voltage_v(rated), managed)
     shares = np.cumsum([share for _, _, share in _AC_RATINGS])
     phases, current, _ = _AC_RATINGS[int(np.searchsorted(shares, rng.random(), side="right"))]
     return ac_charger(phases, current, managed=managed)
+
+
+def dc_voltage_v(rated_kw: float) -> float:
+    """The battery voltage that a DC station of this power usually meets."""
+    return 360.0 if rated_kw < 120 else 680.0
 
 
 def ac_charger(phases: int, current_a: float, *, managed: bool) -> Charger:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from chargewatch.simulate.behaviour import Visit
 from chargewatch.simulate.chargers import Charger
 from chargewatch.simulate.records import GRID_S, Floats, Span
-from chargewatch.simulate.vehicles import Vehicle
+from chargewatch.simulate.vehicles import POINTS_PER_SOC, Vehicle
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _filled(steps: int, default: float, spans: tuple[Span, ...], *, scale: float
 
 
 def _step(at_s: float) -> int:
-    return int(round(max(at_s, 0.0) / GRID_S))
+    return round(max(at_s, 0.0) / GRID_S)
 
 
 def _limits(
@@ -82,7 +82,9 @@ def _limits(
 ) -> Floats:
     """Returns the highest power at each step that offer, phases, caps and the start allow."""
     if charger.kind == "ac":
-        limit = np.minimum(offered / charger.phases, charger.power_with(vehicle) / charger.phases_with(vehicle))
+        limit = np.minimum(
+            offered / charger.phases, charger.power_with(vehicle) / charger.phases_with(vehicle)
+        )
         limit *= phases
         limit[offered < charger.rated_kw * charger.lowest_share() * 0.999] = 0.0
     else:
@@ -108,8 +110,8 @@ def _charge(limit: Floats, acceptance: Floats, vehicle: Vehicle, visit: Visit) -
         return np.array(power), np.array(reached)
     step = -1
     for step, (most, share) in enumerate(zip(limit.tolist(), acceptance.tolist(), strict=True)):
-        accepted = curve[int(soc * 10.0)]
-        taken = (most if most < accepted else accepted) * share
+        accepted = curve[int(soc * POINTS_PER_SOC)]
+        taken = min(most, accepted) * share
         power[step] = taken
         soc += taken * per_step
         reached[step + 1] = soc

@@ -13,8 +13,9 @@ import numpy as np
 from chargewatch.simulate.records import Kind
 
 PHASE_VOLTAGE_KV: Final = 0.23
-CURVE_POINTS: Final = 1001
-"""Points of a curve: one each 0.1 % of SoC, both ends included."""
+POINTS_PER_SOC: Final = 4
+CURVE_POINTS: Final = 100 * POINTS_PER_SOC + 1
+"""Points of a curve: one each 0.25 % of SoC, both ends included."""
 
 _KNEE_SOC: Final = ((0.0, 0.25, 0.5, 0.75, 1.0), (52.0, 68.0, 71.0, 79.0, 88.0))
 _CAPACITY_KWH: Final = ((0.0, 0.25, 0.5, 0.75, 1.0), (35.0, 50.0, 64.0, 77.0, 108.0))
@@ -25,7 +26,7 @@ _ONBOARD: Final = ((1, 16.0, 0.12), (1, 32.0, 0.18), (2, 16.0, 0.08), (3, 16.0, 
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """A car. ``curve_kw`` is what its battery accepts at 0, 0.1, … 100 % SoC, at the outlet."""
+    """A car. ``curve_kw`` is what its battery accepts at 0, 0.25, … 100 % SoC, at the outlet."""
 
     capacity_kwh: float
     phases: int

@@ -58,7 +58,9 @@ def _judge(record: SessionRecord, idle: Idle) -> Finding | None:
     limits, flow = record.thresholds, record.flow
     start_s, end_s = flow[idle.first].start_s, flow[idle.last].end_s
     resumes = idle.last + 1 < len(flow)
-    if end_s - start_s < limits.expected_idle_s - 1e-6 or (resumes and end_s - start_s <= limits.expected_resume_s):
+    if end_s - start_s < limits.expected_idle_s - 1e-6 or (
+        resumes and end_s - start_s <= limits.expected_resume_s
+    ):
         return None
     delivered_wh = record.imported_until(flow[idle.first].first_s) or 0.0
     if delivered_wh < limits.expected_delivered_kwh * WH_PER_KWH or _explained(record, idle):
@@ -184,7 +186,9 @@ def _report(
     facts = [
         Fact(f"time without energy ({ground})", "min", (end_s - start_s) / 60.0, needed_s / 60.0, first_s),
         Fact("energy delivered before", "kWh", delivered_wh / WH_PER_KWH),
-        Fact("power before", "kW", flow[idle.first - 1].power_w / WH_PER_KWH, None, flow[idle.first - 1].last_s),
+        Fact(
+            "power before", "kW", flow[idle.first - 1].power_w / WH_PER_KWH, None, flow[idle.first - 1].last_s
+        ),
     ]
     soc = record.soc.last_before(flow[idle.last].last_s)
     if soc is not None:

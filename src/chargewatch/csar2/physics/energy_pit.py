@@ -38,7 +38,10 @@ def pits(record: SessionRecord) -> list[Pit]:
     position = 1
     while position < len(flow):
         before_w = level_before(flow, position, limits.pit_depth)
-        if before_w < limits.pit_level_kw * WH_PER_KWH or flow[position].power_w > limits.pit_depth * before_w:
+        if (
+            before_w < limits.pit_level_kw * WH_PER_KWH
+            or flow[position].power_w > limits.pit_depth * before_w
+        ):
             position += 1
             continue
         last = position

@@ -12,7 +12,7 @@ from chargewatch.csar2.physics.energy_pit import FEWEST_READINGS
 from chargewatch.features.record import SessionBatch, per_session_sum
 from chargewatch.features.register import WH_PER_KWH
 from chargewatch.ingest.channels import Channel
-from chargewatch.ingest.columns import NO_TIME, Flags, Floats, Integers
+from chargewatch.ingest.columns import NO_TIME, Flags, Floats, Integers, steps
 from chargewatch.ingest.selection import Series
 
 _FAR_W: Final = 1e9
@@ -36,20 +36,20 @@ def need_rules(batch: SessionBatch) -> Flags:
 
 
 def _owners(series: Series) -> Integers:
-    return np.repeat(np.arange(len(series.offsets) - 1), np.diff(series.offsets))
+    return np.repeat(np.arange(len(series.offsets) - 1), steps(series.offsets))
 
 
 def _step_seconds(series: Series) -> Floats:
     """Seconds since the reading before, infinite for the first of a session."""
     seconds = np.full(len(series.at_s), np.inf)
-    inside = np.diff(_owners(series)) == 0
-    seconds[1:][inside] = np.diff(series.at_s)[inside]
+    inside = steps(_owners(series)) == 0
+    seconds[1:][inside] = steps(series.at_s)[inside]
     return seconds
 
 
 def _step_power(series: Series) -> Floats:
     """Mean power of each register step; the first reading of a session takes that of the step after it."""
-    step = np.diff(series.value, prepend=0.0)
+    step = np.concatenate((series.value[:1], steps(series.value)))
     power: Floats = np.maximum(step, 0.0) * 3600.0 / _step_seconds(series)
     return power
 
@@ -78,14 +78,16 @@ def _may_dip(batch: SessionBatch, series: Series, power_w: Floats) -> Flags:
     """Marks sessions with a low between two highs."""
     limits = batch.thresholds
     sessions = batch.readings.sessions
-    enough = np.diff(series.offsets) >= FEWEST_READINGS
+    enough = steps(series.offsets) >= FEWEST_READINGS
     marked = np.zeros(sessions, np.bool_)
     if not enough.any():
         return marked
     owner = _owners(series)
     value = np.clip(power_w, 0.0, _FAR_W / 10)
     before = np.maximum.accumulate(value + owner * _FAR_W) - owner * _FAR_W
-    after = np.maximum.accumulate((value + (sessions - owner) * _FAR_W)[::-1])[::-1] - (sessions - owner) * _FAR_W
+    after = (
+        np.maximum.accumulate((value + (sessions - owner) * _FAR_W)[::-1])[::-1] - (sessions - owner) * _FAR_W
+    )
     level = np.minimum(before, after)
     low = (level >= 0.99 * limits.pit_level_kw * WH_PER_KWH) & (value <= 1.01 * limits.pit_depth * level)
     marked[owner[low]] = True
@@ -120,14 +122,14 @@ def _may_be_zero(batch: SessionBatch) -> Flags:
     """Marks sessions that imported next to nothing."""
     register, power = batch.series(Channel.REGISTER), batch.series(Channel.POWER)
     interval = batch.series(Channel.INTERVAL)
-    with_register = np.diff(register.offsets) >= 2
-    with_interval = np.diff(interval.offsets) >= 1
+    with_register = steps(register.offsets) >= 2
+    with_interval = steps(interval.offsets) >= 1
     energy_wh = np.where(
         with_register,
         batch.rises(Channel.REGISTER),
         np.where(with_interval, per_session_sum(interval.value, interval), batch.power_integrals_wh),
     )
-    known = with_register | with_interval | (np.diff(power.offsets) >= 2)
+    known = with_register | with_interval | (steps(power.offsets) >= 2)
     span_us = batch.selection.last_us - batch.selection.first_us
     declared = (batch.sessions.started_us != NO_TIME) | (batch.sessions.ended_us != NO_TIME)
     limits = batch.thresholds
@@ -138,8 +140,8 @@ def _may_be_zero(batch: SessionBatch) -> Flags:
 
 def _only_current(batch: SessionBatch) -> Flags:
     """Marks sessions whose power follows from current and voltage alone."""
-    without = np.diff(batch.series(Channel.POWER).offsets) == 0
-    without &= np.diff(batch.series(Channel.REGISTER).offsets) < 2
-    without &= np.diff(batch.series(Channel.INTERVAL).offsets) == 0
-    marked: Flags = without & (np.diff(batch.series(Channel.CURRENT).offsets) > 0)
+    without = steps(batch.series(Channel.POWER).offsets) == 0
+    without &= steps(batch.series(Channel.REGISTER).offsets) < 2
+    without &= steps(batch.series(Channel.INTERVAL).offsets) == 0
+    marked: Flags = without & (steps(batch.series(Channel.CURRENT).offsets) > 0)
     return marked

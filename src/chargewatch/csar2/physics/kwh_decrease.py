@@ -24,7 +24,12 @@ def _report(record: SessionRecord, fall: Fall) -> Finding:
             wh[fall.before] / WH_PER_KWH,
             at[lowest],
         ),
-        Fact("fall against the meter's resolution", "kWh", fallen / WH_PER_KWH, record.tolerance_wh / WH_PER_KWH),
+        Fact(
+            "fall against the meter's resolution",
+            "kWh",
+            fallen / WH_PER_KWH,
+            record.tolerance_wh / WH_PER_KWH,
+        ),
     ]
     if fall.back is not None:
         facts.append(Fact("register back", "kWh", wh[fall.back] / WH_PER_KWH, None, at[fall.back]))

@@ -30,7 +30,9 @@ def _drew_power(record: SessionRecord) -> bool:
         return max(record.power.value) > limit_w
     at, wh = record.steady_register
     slack = record.tolerance_wh
-    return any((wh[i] - wh[i - 1] - slack) * 3600.0 > limit_w * (at[i] - at[i - 1]) for i in range(1, len(at)))
+    return any(
+        (wh[i] - wh[i - 1] - slack) * 3600.0 > limit_w * (at[i] - at[i - 1]) for i in range(1, len(at))
+    )
 
 
 def offer_unused_s(record: SessionRecord) -> float | None:

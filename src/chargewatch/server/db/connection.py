@@ -3,6 +3,8 @@
 asyncpg carries no types; `Connection` and `Row` name the part of it that is used.
 """
 
+# ruff: noqa: ANN401, ASYNC109  the signatures are asyncpg's
+
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
@@ -24,27 +26,58 @@ class Row(Protocol):
     """One row of an answer, by column name or position."""
 
     def __getitem__(self, key: str | int) -> Any: ...
+
     def __len__(self) -> int: ...
-    def get(self, key: str, default: Any = ...) -> Any: ...
-    def keys(self) -> Iterable[str]: ...
-    def values(self) -> Iterable[Any]: ...
+
+    def get(self, key: str, default: Any = ...) -> Any:
+        """Returns a column, or the default where the answer has no such column."""
+
+    def keys(self) -> Iterable[str]:
+        """Returns the columns' names, in order."""
+        ...
+
+    def values(self) -> Iterable[Any]:
+        """Returns the columns' values, in order."""
+        ...
 
 
 class Connection(Protocol):
     """The part of an asyncpg connection that is used. json and jsonb come and go as text."""
 
-    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str: ...
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
+        """Runs a statement, or without arguments several; returns the last one's command tag."""
+        ...
+
     async def executemany(
         self, command: str, args: Iterable[Sequence[object]], *, timeout: float | None = None
-    ) -> None: ...
-    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> list[Row]: ...
-    async def fetchrow(self, query: str, *args: object, timeout: float | None = None) -> Row | None: ...
-    async def fetchval(
-        self, query: str, *args: object, column: int = 0, timeout: float | None = None
-    ) -> Any: ...
-    def is_in_transaction(self) -> bool: ...
-    def is_closed(self) -> bool: ...
-    def terminate(self) -> None: ...
+    ) -> None:
+        """Runs a statement for each set of arguments."""
+
+    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> list[Row]:
+        """Returns all rows."""
+        ...
+
+    async def fetchrow(self, query: str, *args: object, timeout: float | None = None) -> Row | None:
+        """Returns the first row, None when there is none."""
+        ...
+
+    async def fetchval(self, query: str, *args: object, column: int = 0, timeout: float | None = None) -> Any:
+        """Returns one column of the first row, None when there is none."""
+
+    def get_server_version(self) -> asyncpg.ServerVersion:
+        """Returns what server this is."""
+        ...
+
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction is open, failed ones included."""
+        ...
+
+    def is_closed(self) -> bool:
+        """Whether the connection is gone."""
+        ...
+
+    def terminate(self) -> None:
+        """Drops the connection at once."""
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,10 +114,10 @@ async def connected(login: Login, settings: Mapping[str, str] | None = None) -> 
         check_server_version(connection)
         yield connection
     finally:
-        await close(connection)
+        await _close(connection)
 
 
-async def close(connection: Any) -> None:
+async def _close(connection: Any) -> None:
     """Closes politely, and when the server does not answer, at once."""
     try:
         await connection.close(timeout=5)
@@ -92,7 +125,7 @@ async def close(connection: Any) -> None:
         connection.terminate()
 
 
-def check_server_version(connection: Any) -> None:
+def check_server_version(connection: Connection) -> None:
     """Raises DatabaseError when the server is older than what the SQL here needs."""
     version = connection.get_server_version()
     if version.major < OLDEST_SERVER:

@@ -30,5 +30,5 @@ def is_passing(problem: BaseException) -> bool:
 
 
 def one_line(problem: BaseException) -> str:
-    """The first line of a problem's text, for a message; asyncpg's texts name users and hosts, never passwords."""
+    """The first line of a problem's text; asyncpg's texts name users and hosts, never passwords."""
     return (str(problem).strip().splitlines() or [type(problem).__name__])[0]

@@ -1,106 +1,25 @@
-"""Who logs in: the owner, which migrates and administers, and the app role, which serves.
+"""Makes the roles that work on the database, beside its owner.
 
-The app role owns nothing and is held by row-level security; a third role without a login, the directory,
+The app role serves and is held by row-level security; it owns nothing. The directory role has no login; it
 owns the two functions that look up an API key before the tenant is known. On the embedded database all of
-them are made here. On a server the owner is the user of ``CHARGEWATCH_DATABASE_URL``; the other two are
-named after the database and made by the owner, or by an administrator where the owner may not.
-
-Passwords are derived from the secret key, so that every machine with the same key can log in, and reach
-the server only as SCRAM verifiers: no statement log ever holds one.
+them are made by its superuser, on a server by the owner, or by an administrator where the owner may not.
+Passwords reach the server only as SCRAM verifiers: no statement log ever holds one.
 """
 
 import base64
 import hashlib
 import hmac
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import asyncpg
-import msgspec
 
+from chargewatch.server.db.address import EMBEDDED_DATABASE, EMBEDDED_OWNER, DatabaseAddress, quoted
 from chargewatch.server.db.connection import REFUSED_LOGIN, Connection, Login, connected
 from chargewatch.server.db.errors import DatabaseError
-from chargewatch.server.db.secret_key import SecretKey
-from chargewatch.server.settings import Secret, Settings
-
-EMBEDDED_DATABASE: Final = "chargewatch"
-EMBEDDED_OWNER: Final = "chargewatch_owner"
-#: PostgreSQL cuts longer names off (NAMEDATALEN - 1).
-LONGEST_NAME_BYTES: Final = 63
+from chargewatch.server.settings import Secret
 
 _SCRAM_ITERATIONS: Final = 4096
 _NEW_LOGIN: Final = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE"
-
-
-class RoleNames(msgspec.Struct, frozen=True):
-    """The two roles beside the owner."""
-
-    app: str
-    directory: str
-
-
-class DatabaseAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the database is and how each role logs in."""
-
-    owner: Login
-    app: Login
-    roles: RoleNames
-    embedded: bool
-
-
-def embedded_address(superuser: str, key: SecretKey) -> DatabaseAddress:
-    """The address of the embedded database, whose launcher's own login is ``superuser``."""
-    roles = role_names(EMBEDDED_DATABASE)
-    place = Secret(superuser)
-    return DatabaseAddress(
-        owner=Login(
-            address=place,
-            database=EMBEDDED_DATABASE,
-            user=EMBEDDED_OWNER,
-            password=key.password(f"role {EMBEDDED_OWNER}"),
-        ),
-        app=Login(
-            address=place,
-            database=EMBEDDED_DATABASE,
-            user=roles.app,
-            password=key.password(f"role {roles.app}"),
-        ),
-        roles=roles,
-        embedded=True,
-    )
-
-
-def server_address(settings: Settings, key: SecretKey) -> DatabaseAddress:
-    """The address of the server that ``CHARGEWATCH_DATABASE_URL`` names."""
-    url = settings.database_url
-    if url is None:
-        raise DatabaseError("CHARGEWATCH_DATABASE_URL is not set")
-    roles = role_names(unquote(urlsplit(url.reveal()).path.strip("/")))
-    app = Login(address=url, user=roles.app, password=key.password(f"role {roles.app}"))
-    if settings.database_app_url is not None:
-        app = Login(address=settings.database_app_url)
-        user = unquote(urlsplit(settings.database_app_url.reveal()).username or "")
-        roles = RoleNames(app=user or roles.app, directory=roles.directory)
-    return DatabaseAddress(owner=Login(address=url), app=app, roles=roles, embedded=False)
-
-
-def role_names(database: str) -> RoleNames:
-    """The names of the roles that belong to this database; roles are shared by all databases of a server."""
-    return RoleNames(app=_role_name(database, "_app"), directory=_role_name(database, "_directory"))
-
-
-def _role_name(database: str, suffix: str) -> str:
-    name = (database + suffix).encode()
-    if len(name) <= LONGEST_NAME_BYTES:
-        return name.decode()
-    digest = "_" + hashlib.sha256(database.encode()).hexdigest()[:8]
-    room = LONGEST_NAME_BYTES - len(suffix) - len(digest)
-    return database.encode()[:room].decode(errors="ignore") + digest + suffix
-
-
-def quoted(name: str) -> str:
-    """An SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def scram_verifier(password: Secret, user: str) -> str:
@@ -123,25 +42,31 @@ def _password_clause(login: Login) -> str:
     return f" PASSWORD '{scram_verifier(login.password, login.user)}'"
 
 
-async def prepare_embedded(superuser: str, address: DatabaseAddress) -> None:
-    """Makes the roles and the database of the embedded cluster; what is there already gets its password again."""
-    async with connected(Login(address=Secret(superuser), database="postgres")) as connection:
-        there = await _existing(connection, EMBEDDED_OWNER, address.roles.app, address.roles.directory)
-        directory, owner = quoted(address.roles.directory), quoted(EMBEDDED_OWNER)
-        statements = []
-        for login in (address.owner, address.app):
-            verb = "ALTER" if login.user in there else "CREATE"
-            statements.append(
-                f"{verb} ROLE {quoted(str(login.user))} {_NEW_LOGIN}{_password_clause(login)}"
-            )
-        if address.roles.directory not in there:
-            statements.append(f"CREATE ROLE {directory} NOLOGIN")
-        statements.append(f"GRANT {directory} TO {owner}")
-        await connection.execute("BEGIN;" + ";".join(statements) + ";COMMIT")
-        if not await connection.fetchval(
-            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", EMBEDDED_DATABASE
-        ):
-            await connection.execute(f"CREATE DATABASE {quoted(EMBEDDED_DATABASE)} OWNER {owner}")
+async def prepare_embedded(address: DatabaseAddress) -> None:
+    """Makes the roles and the database of the embedded cluster; a login there gets its password anew."""
+    superuser = Login(address=address.owner.address, database="postgres")
+    async with connected(superuser) as connection:
+        await connection.execute(
+            "SELECT pg_advisory_lock(1)"
+        )  # starters one by one, until this connection ends
+        roles = await _embedded_roles(connection, address)
+        await connection.execute(f"BEGIN;{';'.join(roles)};COMMIT")
+        database, owner = quoted(EMBEDDED_DATABASE), quoted(EMBEDDED_OWNER)
+        query = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
+        if not await connection.fetchval(query, EMBEDDED_DATABASE):
+            await connection.execute(f"CREATE DATABASE {database} OWNER {owner}")
+
+
+async def _embedded_roles(connection: Connection, address: DatabaseAddress) -> list[str]:
+    directory = address.roles.directory
+    there = await _existing(connection, EMBEDDED_OWNER, address.roles.app, directory)
+    statements = []
+    for login in (address.owner, address.app):
+        verb = "ALTER" if login.user in there else "CREATE"
+        statements.append(f"{verb} ROLE {quoted(str(login.user))} {_NEW_LOGIN}{_password_clause(login)}")
+    if directory not in there:
+        statements.append(f"CREATE ROLE {quoted(directory)} NOLOGIN")
+    return [*statements, f"GRANT {quoted(directory)} TO {quoted(EMBEDDED_OWNER)}"]
 
 
 async def ensure_roles(owner: Connection, address: DatabaseAddress, *, reset_password: bool = False) -> None:
@@ -161,7 +86,8 @@ async def ensure_roles(owner: Connection, address: DatabaseAddress, *, reset_pas
         user = quoted(await owner.fetchval("SELECT current_user"))
         by_hand = script.replace("CURRENT_USER", user)
         raise DatabaseError(
-            f"the user of CHARGEWATCH_DATABASE_URL may not create roles; an administrator must run: {by_hand};"
+            "the user of CHARGEWATCH_DATABASE_URL may not create or grant roles;"
+            f" an administrator must run: {by_hand};"
         ) from None
 
 
@@ -188,7 +114,7 @@ async def _existing(connection: Connection, *names: str) -> set[str]:
 
 
 async def check_app_login(address: DatabaseAddress) -> None:
-    """Raises DatabaseError when the app role cannot log in, most likely because the secret key is another one."""
+    """Raises DatabaseError when the app role cannot log in: most likely the secret key is another one."""
     try:
         async with connected(address.app):
             pass

@@ -1,10 +1,10 @@
-"""What the database holds and what the service's login may do with it: one table for grants, checks and tests."""
+"""What the database holds and what the service's login may do with it: one table for grants and tests."""
 
 from collections.abc import Mapping
 from typing import Final
 
+from chargewatch.server.db.address import RoleNames, quoted
 from chargewatch.server.db.connection import Connection
-from chargewatch.server.db.roles import RoleNames, quoted
 
 VERSION_TABLE: Final = "alembic_version"
 
@@ -23,7 +23,7 @@ APP_FUNCTIONS: Final = ("find_api_key(bytea)", "touch_api_key(uuid, uuid)")
 
 async def grant_to_app(owner: Connection, roles: RoleNames) -> None:
     """Gives the app role what it needs, where it lacks something (another role may have been configured)."""
-    if await _has_everything(owner, roles.app):
+    if await has_grants(owner, roles.app):
         return
     await owner.execute("BEGIN;" + ";".join(grant_statements(roles.app)) + ";COMMIT")
 
@@ -41,7 +41,8 @@ def grant_statements(role: str) -> tuple[str, ...]:
     return (*tables, f"GRANT SELECT ON {VERSION_TABLE} TO {grantee}", *functions)
 
 
-async def _has_everything(connection: Connection, role: str) -> bool:
+async def has_grants(connection: Connection, role: str) -> bool:
+    """Whether the role may do everything that the service does."""
     wanted = [(table, word) for table, words in TENANT_TABLES.items() for word in words]
     wanted.append((VERSION_TABLE, "SELECT"))
     return bool(

@@ -1,0 +1,56 @@
+# chargewatch: `make run` starts everything on this machine, `make test` runs the test suite.
+PYTHON ?= python3
+PORT ?= 8000
+DEMO ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUN_READY := $(VENV)/.run-ready
+DEV_READY := $(VENV)/.dev-ready
+
+.PHONY: run setup test check bench soak lock clean
+
+run: $(RUN_READY)
+	@exec $(BIN)/chargewatch serve --port $(PORT) $(if $(filter 0,$(DEMO)),--first-key,--demo)
+
+setup: $(DEV_READY)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chargewatch needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN_READY): requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "installing chargewatch into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV_READY): requirements/dev.txt $(RUN_READY)
+	@echo "installing the tools for tests into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+test: $(DEV_READY)
+	@$(BIN)/pytest -n auto --dist loadfile
+
+check: $(DEV_READY)
+	@$(BIN)/ruff check src tests
+	@$(BIN)/ruff format --check src tests
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(DEV_READY)
+	@$(BIN)/python -m tests.benchmarks
+
+soak: $(DEV_READY)
+	@$(BIN)/pytest -n auto --dist loadfile -m soak
+
+# Writes the hash-locked requirements anew (needs uv).
+lock:
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		pyproject.toml requirements/build.in -o requirements/run.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		pyproject.toml requirements/build.in --extra dev -c requirements/run.txt -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

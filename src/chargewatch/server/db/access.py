@@ -1,0 +1,129 @@
+"""From settings to a usable database: the embedded one, running or started for the occasion, or a server.
+
+``serve`` holds the database for as long as it runs (`database_for_service`); a command uses the one that
+is running in the same data folder, or starts it and stops it afterwards (`database_for_command`). Both start
+a process, which is tied to the thread that does so: call them from the main thread, outside of asyncio.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+import asyncpg
+
+from chargewatch.server.db.address import DatabaseAddress, embedded_address, server_address, state_folder
+from chargewatch.server.db.bootstrap import bootstrap
+from chargewatch.server.db.connection import REFUSED_LOGIN
+from chargewatch.server.db.embedded import DataFolderInUse, EmbeddedPostgres, running_dsn
+from chargewatch.server.db.errors import DatabaseError, one_line
+from chargewatch.server.db.migrations.runner import (
+    MigrationResult,
+    check_current,
+    migrate,
+    only_starter,
+    schema_version,
+)
+from chargewatch.server.db.roles import check_app_login, ensure_roles, prepare_embedded
+from chargewatch.server.db.secret_key import SecretKey, load_secret_key, make_data_dir
+from chargewatch.server.db.tables import grant_to_app
+from chargewatch.server.settings import Settings, SettingsError
+
+#: How long a command waits for a data folder that another command or a starting service holds.
+FOLDER_PATIENCE_S: Final = 10.0
+
+
+@contextmanager
+def database_for_service(settings: Settings) -> Iterator[DatabaseAddress]:
+    """Holds the database while the block runs: the embedded one is ours from start to stop.
+
+    Raises:
+        DataFolderInUse: another process holds the embedded one.
+    """
+    if settings.database_url is not None:
+        yield server_address(settings, load_secret_key(settings))
+        return
+    with _started(settings, _open_folder(settings)) as address:
+        yield address
+
+
+@contextmanager
+def database_for_command(settings: Settings) -> Iterator[DatabaseAddress]:
+    """The database for the length of a command, beside a running service or alone."""
+    with ExitStack() as stack:
+        if settings.database_url is not None:
+            yield server_address(settings, load_secret_key(settings))
+        else:
+            yield _attach_or_start(settings, stack)
+
+
+def _attach_or_start(settings: Settings, stack: ExitStack) -> DatabaseAddress:
+    """Tries both in turn: the folder may just be changing hands."""
+    key = _open_folder(settings)
+    deadline = time.monotonic() + FOLDER_PATIENCE_S
+    while True:
+        superuser = running_dsn(state_folder(settings))
+        if superuser is not None:
+            return embedded_address(superuser, key)
+        try:
+            return stack.enter_context(_started(settings, key))
+        except DataFolderInUse:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
+@contextmanager
+def _started(settings: Settings, key: SecretKey) -> Iterator[DatabaseAddress]:
+    postgres = EmbeddedPostgres(state_folder(settings))
+    postgres.start()
+    try:
+        yield embedded_address(postgres.dsn(), key)
+    finally:
+        postgres.stop()
+
+
+def _open_folder(settings: Settings) -> SecretKey:
+    try:
+        make_data_dir(settings.data_dir)
+    except OSError as problem:
+        raise SettingsError(f"cannot use the data folder {settings.data_dir}: {problem.strerror}") from None
+    return load_secret_key(settings)
+
+
+async def prepare_database(
+    settings: Settings, address: DatabaseAddress, *, may_migrate: bool, reset_app_password: bool = False
+) -> MigrationResult:
+    """Makes the database ready for `Database.open`: roles, schema, grants, the tenant of an empty one.
+
+    The embedded database is always migrated, a server only where ``may_migrate`` says so
+    (``chargewatch migrate``), and only there may the app role's password be set anew.
+
+    Raises:
+        SchemaMismatch: the database is newer than this program, or older and may not be migrated here.
+        DatabaseError: something is missing that only an administrator can give.
+    """
+    try:
+        return await _prepare(settings, address, may_migrate, reset_app_password)
+    except (*REFUSED_LOGIN, asyncpg.InvalidCatalogNameError) as problem:
+        if not address.embedded:
+            raise DatabaseError(f"cannot open the database: {one_line(problem)}") from None
+    await prepare_embedded(address)
+    return await _prepare(settings, address, may_migrate, reset_app_password)
+
+
+async def _prepare(
+    settings: Settings, address: DatabaseAddress, may_migrate: bool, reset_app_password: bool
+) -> MigrationResult:
+    async with only_starter(address) as owner:
+        if not (may_migrate or address.embedded):
+            version = check_current(await schema_version(owner))
+            result = MigrationResult(before=version, after=version)
+        else:
+            if not address.embedded:
+                await ensure_roles(owner, address, reset_password=reset_app_password)
+            result = await migrate(owner, address.roles)
+            await grant_to_app(owner, address.roles)
+            await check_app_login(address)
+        await bootstrap(settings, owner, address.roles)
+        return result

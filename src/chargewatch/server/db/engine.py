@@ -1,0 +1,178 @@
+"""The database as the service uses it: a pool of the app role's connections, one door in.
+
+Nothing outlives its transaction on these connections (no session settings, no listeners, no temporary
+tables), so none is reset when it goes back: a call costs the round trips of its own statements and two more.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
+from uuid import UUID
+
+import asyncpg
+
+from chargewatch.server.db.address import DatabaseAddress, find_address
+from chargewatch.server.db.connection import REFUSED_LOGIN, Connection, Row, check_server_version
+from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, is_passing, one_line
+from chargewatch.server.db.fitness import check_fitness
+from chargewatch.server.db.migrations.runner import check_current, known_versions, schema_version
+from chargewatch.server.db.roles import refused_app_login
+from chargewatch.server.db.tables import has_grants
+from chargewatch.server.db.tenancy import is_lost, tenant_transaction, transaction
+from chargewatch.server.settings import Settings
+
+#: An asyncpg pool; asyncpg carries no types.
+Pool = Any
+
+#: Connections that are kept open when there is nothing to do.
+IDLE_CONNECTIONS: Final = 4
+#: How much longer than the server's own statement timeout we wait: it acts first when it lives.
+GRACE_S: Final = 1.0
+STATEMENT_CACHE: Final = 200
+
+
+class Database:
+    """An open database. Make one with `Database.open`; close it at the end."""
+
+    def __init__(self, pool: Pool, settings: Settings) -> None:
+        self._pool = pool
+        self._pooled = settings.database_pooler
+        self._acquire_timeout_s = settings.pool_timeout_s
+        self._begin = _begin_behind_pooler(settings) if settings.database_pooler else "BEGIN"
+
+    @classmethod
+    async def open(cls, settings: Settings, address: DatabaseAddress | None = None) -> Self:
+        """Connects as the app role; checks that the database is fit (`fitness`) and at this schema.
+
+        Without an address the database is found from the settings; the embedded one must be running.
+
+        Raises:
+            DatabaseError: it cannot be used; DatabaseUnavailable when it does not answer.
+        """
+        address = address or find_address(settings)
+        pool = await _make_pool(settings, address)
+        try:
+            async with pool.acquire() as connection:
+                await _check(connection)
+        except BaseException:
+            pool.terminate()
+            raise
+        return cls(pool, settings)
+
+    async def close(self) -> None:
+        """Waits for the running transactions, at most a few seconds."""
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def tenant_transaction(self, tenant_id: UUID) -> AsyncIterator[Connection]:
+        """A transaction that sees and writes the rows of one tenant; rolled back on any error.
+
+        Raises:
+            DatabaseUnavailable: no connection was free or the database failed; the transaction may or may not
+                have been applied, wholly, when that was at its end.
+        """
+        async with (
+            self._connection() as connection,
+            tenant_transaction(connection, tenant_id, self._begin),
+        ):
+            yield connection
+
+    async def fetch_without_tenant(self, query: str, *args: object) -> list[Row]:
+        """The answer to a query outside of any tenant, to which row-level security shows no row of a tenant.
+
+        It is for the functions that look up a key, and for the server's state.
+        """
+        async with self._connection() as connection:
+            if not self._pooled:
+                return await connection.fetch(query, *args)
+            # a pooler could send the preparing and the running of the query to two servers
+            async with transaction(connection, self._begin):
+                return await connection.fetch(query, *args)
+
+    async def schema_is_current(self) -> bool:
+        """Whether the database answers and is at this program's schema (for readiness)."""
+        rows = await self.fetch_without_tenant("SELECT version_num FROM public.alembic_version")
+        return [row[0] for row in rows] == [known_versions()[-1]]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        connection = await self._acquire()
+        try:
+            yield connection
+        except asyncpg.InterfaceError as problem:
+            if is_lost(connection):
+                raise DatabaseUnavailable("the connection to the database was lost") from problem
+            raise
+        except (asyncpg.PostgresError, asyncpg.InternalClientError, ConnectionError) as problem:
+            if is_passing(problem):
+                raise DatabaseUnavailable(f"the database failed: {one_line(problem)}") from problem
+            raise
+        finally:
+            await self._pool.release(connection)
+
+    async def _acquire(self) -> Connection:
+        try:
+            connection: Connection = await self._pool.acquire(timeout=self._acquire_timeout_s)
+        except TimeoutError as problem:
+            raise DatabaseUnavailable("no database connection is free") from problem
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            raise DatabaseUnavailable(f"cannot connect to the database: {one_line(problem)}") from problem
+        return connection
+
+
+async def _check(connection: Connection) -> None:
+    """Raises DatabaseError when this server, schema or login is not what the service needs."""
+    check_server_version(connection)
+    role = await connection.fetchval("SELECT current_user")
+    lacking = DatabaseError(f"role {role} lacks rights on the database: run chargewatch migrate")
+    try:
+        check_current(await schema_version(connection))
+    except asyncpg.InsufficientPrivilegeError:
+        raise lacking from None
+    if not await has_grants(connection, role):
+        raise lacking
+    await check_fitness(connection)
+
+
+async def _make_pool(settings: Settings, address: DatabaseAddress) -> Pool:
+    """Every connection is alike: the settings that it needs travel in its first message."""
+    timeouts = {} if settings.database_pooler else _session_settings(settings)
+    try:
+        return await asyncpg.create_pool(
+            **address.app.arguments(),
+            min_size=min(IDLE_CONNECTIONS, settings.pool_size),
+            max_size=settings.pool_size,
+            statement_cache_size=0 if settings.database_pooler else STATEMENT_CACHE,
+            command_timeout=settings.statement_timeout_s + GRACE_S,
+            reset=_nothing_to_reset,
+            server_settings={"application_name": "chargewatch", **timeouts},
+        )
+    except REFUSED_LOGIN:
+        raise DatabaseError(refused_app_login(address)) from None
+    except (OSError, TimeoutError, asyncpg.PostgresError) as problem:
+        raise DatabaseUnavailable(f"cannot connect to the database: {one_line(problem)}") from problem
+
+
+def _session_settings(settings: Settings) -> dict[str, str]:
+    """Planning a short query must not wait for the JIT compiler; a stuck statement or caller must end."""
+    return {
+        "statement_timeout": f"{settings.statement_timeout_s * 1000:.0f}ms",
+        "idle_in_transaction_session_timeout": f"{settings.idle_in_transaction_timeout_s * 1000:.0f}ms",
+        "jit": "off",
+    }
+
+
+def _begin_behind_pooler(settings: Settings) -> str:
+    """A pooler takes no session settings, so each transaction brings its own, in the same message."""
+    return ";".join(
+        ["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in _session_settings(settings).items())]
+    )
+
+
+async def _nothing_to_reset(_connection: object) -> None:
+    """See the module's docstring; asyncpg itself still ends a transaction that was left open."""

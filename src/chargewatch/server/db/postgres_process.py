@@ -1,0 +1,221 @@
+"""The server as a process: started so that it stops with us, stopped, and waited for when an earlier one lingers.
+
+Two locks tell who is there. ``lock`` belongs to the launcher alone and dies with it. ``server.lock`` is handed
+down to PostgreSQL and so to every process that it forks: it is free when the last of them is gone, whatever
+``postmaster.pid`` says (a zombie's id, an id that now belongs to another program).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from chargewatch.server.db import postgres_exec
+from chargewatch.server.db.postgres_binaries import Account, EmbeddedPostgresError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+POLL_S: Final = 0.003
+#: How long a fast shutdown may take before an immediate one, which the next start repairs from the log.
+FAST_STOP_S: Final = 20.0
+IMMEDIATE_STOP_S: Final = 10.0
+PID_FILE: Final = "postmaster.pid"
+
+#: Windows locks bytes, and locked bytes cannot be read: one that no file has.
+_LOCKED_BYTE: Final = 1 << 30
+
+
+class PidFile(msgspec.Struct, frozen=True):
+    """What a server writes about itself into its data folder."""
+
+    pid: int
+    port: int
+    ready: bool
+
+
+def read_pid_file(data: Path) -> PidFile | None:
+    """None where there is none, or none that is complete."""
+    try:
+        lines = (data / PID_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+        return PidFile(pid=int(lines[0]), port=int(lines[3]), ready=lines[7].strip() == "ready")
+    except (FileNotFoundError, ValueError, IndexError):
+        return None
+
+
+def try_lock(descriptor: int) -> bool:
+    """Takes the lock on an open file unless another open file has it; it goes with the last copy of this one."""
+    try:
+        if sys.platform == "win32":
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Gives the lock back and closes the file, also where a forked process still has a copy of it."""
+    if sys.platform != "win32":
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+def command_line(account: Account | None, program: Path, *arguments: str) -> list[str]:
+    """The command that runs a program of PostgreSQL as the account, tied to this process."""
+    if sys.platform == "win32":
+        return [str(program), *arguments]
+    become = f"{account.uid}:{account.gid}" if account else "-"
+    script = [sys.executable, "-I", "-S", postgres_exec.__file__, str(os.getpid()), become]
+    return [*script, str(program), *arguments]
+
+
+class ServerProcess:
+    """A running ``postgres`` and the thread whose child it is.
+
+    The signal at the parent's death comes when the *thread* that forked ends. So a thread of its own forks and
+    then waits for the server: it ends no sooner than the server or this whole process.
+    """
+
+    def __init__(self, command: Sequence[str], *, output: int, handed_down: Sequence[int]) -> None:
+        self._exited = threading.Event()
+        spawned: Future[subprocess.Popen[bytes]] = Future()
+        arguments = (command, output, handed_down, spawned)
+        threading.Thread(target=self._be_parent, args=arguments, name="postgres-parent", daemon=True).start()
+        self._process = spawned.result()
+
+    def _be_parent(
+        self,
+        command: Sequence[str],
+        output: int,
+        handed_down: Sequence[int],
+        spawned: "Future[subprocess.Popen[bytes]]",
+    ) -> None:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=handed_down,
+                cwd=Path("/"),
+                start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+            )
+        except BaseException as problem:
+            spawned.set_exception(problem)
+            return
+        spawned.set_result(process)
+        process.wait()
+        self._exited.set()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster is alive."""
+        return not self._exited.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended within the time."""
+        return self._exited.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Ends it: fast (open transactions are rolled back), at once when that takes too long."""
+        for stop_signal, patience_s in _stop_signals():
+            if self._exited.is_set():
+                return
+            self._process.send_signal(stop_signal)
+            self._exited.wait(patience_s)
+
+
+def _stop_signals() -> Iterator[tuple[int, float]]:
+    if sys.platform != "win32":
+        yield signal.SIGINT, FAST_STOP_S
+        yield signal.SIGQUIT, IMMEDIATE_STOP_S
+        yield signal.SIGKILL, IMMEDIATE_STOP_S
+    else:
+        yield signal.SIGTERM, IMMEDIATE_STOP_S
+
+
+def wait_for_predecessor(data: Path, server_lock: int, deadline: float) -> None:
+    """Returns when no process of an earlier server on this data folder is left; holds ``server.lock`` then.
+
+    The caller holds ``lock``: whoever started that server is dead. On Linux the server has been told so
+    by the kernel; elsewhere it is told here.
+
+    Raises:
+        EmbeddedPostgresError: it is still there at the deadline (of `time.monotonic`).
+    """
+    began = time.monotonic()
+    told: set[tuple[int, int]] = set()
+    while True:
+        free = try_lock(server_lock)
+        left = set() if free and not (data / PID_FILE).exists() else _postgres_processes(data)
+        if free and not left:
+            return
+        if time.monotonic() > deadline:
+            who = ", ".join(str(pid) for pid in sorted(left)) or "unknown"
+            raise EmbeddedPostgresError(
+                f"an earlier PostgreSQL (process {who}) still uses {data}: end it and start again"
+            )
+        _tell_to_stop(data, left, told, time.monotonic() - began)
+        time.sleep(POLL_S)
+
+
+def _tell_to_stop(data: Path, left: set[int], told: set[tuple[int, int]], waited_s: float) -> None:
+    """A postmaster without its launcher shuts down; backends without a postmaster have nothing to finish."""
+    if sys.platform == "win32":
+        return
+    pid_file = read_pid_file(data)
+    postmaster = {pid_file.pid} & left if pid_file else set()
+    stop_signal = signal.SIGINT if postmaster and waited_s < FAST_STOP_S else signal.SIGQUIT
+    for pid in postmaster or left:
+        if (pid, stop_signal) not in told:
+            told.add((pid, stop_signal))
+            with suppress(ProcessLookupError):
+                os.kill(pid, stop_signal)
+
+
+def _postgres_processes(data: Path) -> set[int]:
+    """The living PostgreSQL processes of a data folder; zombies are not alive."""
+    if sys.platform == "win32" or not data.exists():
+        return set()
+    if sys.platform == "linux":
+        return set(_processes_at_home_in(data))
+    return set(_process_named_in(data))
+
+
+def _processes_at_home_in(data: Path) -> Iterator[int]:
+    home = data.stat()
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):  # it has ended, or is another user's
+            if not process.name.isdigit() or (process / "comm").read_text().strip() != "postgres":
+                continue
+            if os.path.samestat((process / "cwd").stat(), home):
+                yield int(process.name)
+
+
+def _process_named_in(data: Path) -> Iterator[int]:
+    pid_file = read_pid_file(data)
+    if pid_file is None:
+        return
+    query = ["ps", "-ww", "-o", "command=", "-p", str(pid_file.pid)]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+    if "postgres" in answer and str(data) in answer:
+        yield pid_file.pid

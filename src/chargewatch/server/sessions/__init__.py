@@ -1,0 +1,1 @@
+"""Sessions: their readings, their analysis, the HTTP calls on them."""

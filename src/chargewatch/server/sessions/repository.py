@@ -1,0 +1,269 @@
+"""Sessions, stations and reading chunks in PostgreSQL. Every call runs inside a tenant's transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from chargewatch.ingest.readings import Reading
+from chargewatch.server.db.connection import Connection, Row
+from chargewatch.server.sessions import chunks
+
+RECURRENCE_WINDOW: Final = timedelta(days=30)
+RECURRENCE_SESSIONS: Final = 20
+
+_COLUMNS: Final = """
+    s.session_id, s.external_id, s.station_id, s.evse_id, s.connector_id, s.metadata, s.managed, s.started_at,
+    s.ended_at, s.stop_reason, s.version, s.reading_count, s.duplicate_count, s.out_of_order_count, s.begins_at,
+    s.last_reading_at, s.created_at, s.updated_at, s.status, s.analyzed_version, s.analyzed_at, s.model_id,
+    s.model_version, s.is_anomaly, s.anomaly_score, s.anomaly_confidence, s.is_recurring, s.is_incident,
+    s.was_anomalous, s.verdict
+"""
+
+# The station is made in the same statement that finds it; NULLs for a session that does not exist yet.
+_OPEN: Final = f"""
+WITH made AS (
+    INSERT INTO stations (tenant_id, external_id) VALUES ($1, $2)
+    ON CONFLICT (tenant_id, external_id) DO NOTHING
+    RETURNING station_id, external_id, managed, rated_power_kw
+), station AS (
+    SELECT * FROM made
+    UNION ALL
+    SELECT station_id, external_id, managed, rated_power_kw FROM stations
+     WHERE tenant_id = $1 AND external_id = $2
+    LIMIT 1
+)
+SELECT station.station_id AS at_station_id, station.external_id AS station_external_id,
+       station.managed AS station_managed, station.rated_power_kw, s.*
+  FROM station LEFT JOIN LATERAL (
+    SELECT {_COLUMNS} FROM sessions s WHERE s.tenant_id = $1 AND s.external_id = $3 FOR UPDATE
+  ) s ON true
+"""
+
+_FIND: Final = f"""
+SELECT station.station_id AS at_station_id, station.external_id AS station_external_id,
+       station.managed AS station_managed, station.rated_power_kw, {_COLUMNS}
+  FROM sessions s JOIN stations station USING (tenant_id, station_id)
+ WHERE s.tenant_id = $1 AND
+"""
+
+_INSERT: Final = """
+WITH made AS (
+    INSERT INTO sessions (
+        tenant_id, session_id, external_id, station_id, evse_id, connector_id, metadata, managed, started_at,
+        ended_at, stop_reason, version, reading_count, duplicate_count, out_of_order_count, begins_at,
+        last_reading_at, status, analyzed_version, analyzed_at, model_id, model_version, is_anomaly,
+        anomaly_score, anomaly_confidence, is_recurring, is_incident, was_anomalous, anomaly_count, categories,
+        verdict)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+            $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)
+    ON CONFLICT (tenant_id, external_id) DO NOTHING
+    RETURNING tenant_id, session_id, created_at, updated_at
+), stored AS (
+    INSERT INTO reading_chunks (tenant_id, session_id, sequence, encoding, reading_count, payload)
+    SELECT made.tenant_id, made.session_id, $12, $32::smallint, $33::integer, $34::bytea FROM made
+     WHERE $33::integer > 0
+)
+SELECT created_at, updated_at FROM made
+"""
+
+_UPDATE: Final = """
+WITH cleared AS (
+    DELETE FROM reading_chunks WHERE tenant_id = $1 AND session_id = $2 AND $35::boolean AND sequence < $12
+), stored AS (
+    INSERT INTO reading_chunks (tenant_id, session_id, sequence, encoding, reading_count, payload)
+    SELECT $1, $2, $12, $32::smallint, $33::integer, $34::bytea WHERE $33::integer > 0
+)
+UPDATE sessions SET
+    external_id = $3, station_id = $4, evse_id = $5, connector_id = $6, metadata = $7, managed = $8,
+    started_at = $9, ended_at = $10, stop_reason = $11, version = $12, reading_count = $13,
+    duplicate_count = $14, out_of_order_count = $15, begins_at = $16, last_reading_at = $17, status = $18,
+    analyzed_version = $19, analyzed_at = $20, model_id = $21, model_version = $22, is_anomaly = $23,
+    anomaly_score = $24, anomaly_confidence = $25, is_recurring = $26, is_incident = $27, was_anomalous = $28,
+    anomaly_count = $29, categories = $30, verdict = $31, updated_at = now()
+ WHERE tenant_id = $1 AND session_id = $2
+RETURNING created_at, updated_at
+"""
+
+_RECENT: Final = """
+SELECT is_anomaly, categories FROM sessions
+ WHERE tenant_id = $1 AND station_id = $2 AND evse_id IS NOT DISTINCT FROM $3
+   AND connector_id IS NOT DISTINCT FROM $4 AND status = 'active' AND session_id <> $5
+   AND begins_at < $6 AND begins_at >= $7
+ ORDER BY begins_at DESC, session_id LIMIT $8
+"""
+
+
+class SessionRow(NamedTuple):
+    """Everything that is stored of a session, in the order of the statements' parameters."""
+
+    session_id: UUID
+    external_id: str
+    station_id: UUID
+    evse_id: str | None
+    connector_id: str | None
+    metadata: str
+    managed: bool | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    stop_reason: str | None
+    version: int
+    reading_count: int
+    duplicate_count: int
+    out_of_order_count: int
+    begins_at: datetime
+    last_reading_at: datetime | None
+    status: str
+    analyzed_version: int | None
+    analyzed_at: datetime | None
+    model_id: str | None
+    model_version: str | None
+    is_anomaly: bool | None
+    anomaly_score: float | None
+    anomaly_confidence: float | None
+    is_recurring: bool | None
+    is_incident: bool | None
+    was_anomalous: bool
+    anomaly_count: int
+    categories: list[str]
+    verdict: str | None
+
+
+class Times(NamedTuple):
+    """When a stored session was made and last changed."""
+
+    created_at: datetime
+    updated_at: datetime
+
+
+async def open_session(connection: Connection, tenant_id: UUID, station: str, session: str) -> Row | None:
+    """Locks the session and makes its station where it is new; None: try again, another call is making it."""
+    return await connection.fetchrow(_OPEN, tenant_id, station, session)
+
+
+async def find_session(
+    connection: Connection, tenant_id: UUID, session: str, *, lock: bool = False
+) -> Row | None:
+    """Returns a session by its external id, else by its UUID, with its station's attributes."""
+    ending = " FOR UPDATE OF s" if lock else ""
+    row = await connection.fetchrow(f"{_FIND} s.external_id = $2{ending}", tenant_id, session)
+    internal = _uuid(session)
+    if row is None and internal is not None:
+        row = await connection.fetchrow(f"{_FIND} s.session_id = $2{ending}", tenant_id, internal)
+    return row
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+async def load_readings(connection: Connection, tenant_id: UUID, session_id: UUID) -> list[Reading]:
+    """Returns the stored readings in the order in which they were acknowledged."""
+    rows = await connection.fetch(
+        "SELECT encoding, payload FROM reading_chunks WHERE tenant_id = $1 AND session_id = $2 ORDER BY sequence",
+        tenant_id,
+        session_id,
+    )
+    return [reading for row in rows for reading in chunks.decode(row["encoding"], row["payload"])]
+
+
+async def insert_session(
+    connection: Connection, tenant_id: UUID, row: SessionRow, readings: Sequence[Reading]
+) -> Times | None:
+    """Stores a new session with its readings; None when another call stored it first."""
+    stored = await connection.fetchrow(_INSERT, tenant_id, *row, *_chunk(readings))
+    return None if stored is None else Times(*stored.values())
+
+
+async def update_session(
+    connection: Connection, tenant_id: UUID, row: SessionRow, readings: Sequence[Reading], *, replace: bool
+) -> Times:
+    """Stores a changed session; ``readings`` are added to what is stored, or replace it."""
+    stored = await connection.fetchrow(_UPDATE, tenant_id, *row, *_chunk(readings), replace)
+    if stored is None:
+        raise LookupError("the locked session is gone")
+    return Times(*stored.values())
+
+
+def _chunk(readings: Sequence[Reading]) -> tuple[int, int, bytes]:
+    encoding, payload = chunks.encode(readings) if readings else (chunks.COLUMNAR, b"")
+    return encoding, len(readings), payload
+
+
+async def recent_categories(connection: Connection, tenant_id: UUID, row: SessionRow) -> list[list[str]]:
+    """Returns the categories of the newest analysed sessions of the same connector that began before this one."""
+    rows = await connection.fetch(
+        _RECENT,
+        tenant_id,
+        row.station_id,
+        row.evse_id,
+        row.connector_id,
+        row.session_id,
+        row.begins_at,
+        row.begins_at - RECURRENCE_WINDOW,
+        RECURRENCE_SESSIONS,
+    )
+    return [list(r["categories"]) for r in rows]
+
+
+async def delete_session(connection: Connection, tenant_id: UUID, session_id: UUID) -> None:
+    """Erases a session and its readings."""
+    await connection.execute(
+        "DELETE FROM sessions WHERE tenant_id = $1 AND session_id = $2", tenant_id, session_id
+    )
+
+
+class ListFilter(NamedTuple):
+    """Conditions on the list, as SQL with ``?`` for parameters, and the parameters."""
+
+    conditions: Sequence[str]
+    parameters: Sequence[object]
+
+    def sql(self, first: int) -> str:
+        """Returns the conditions with numbered parameters, the first one ``first``."""
+        text = " AND ".join(self.conditions)
+        for number in range(first, first + len(self.parameters)):
+            text = text.replace("?", f"${number}", 1)
+        return text
+
+
+_ITEM: Final = """
+SELECT s.session_id, s.external_id, station.external_id AS station_external_id, s.evse_id, s.connector_id,
+       s.is_anomaly, s.anomaly_score, s.anomaly_confidence, s.anomaly_count, s.categories, s.was_anomalous,
+       s.status, s.begins_at, s.created_at, s.analyzed_at
+  FROM sessions s JOIN stations station USING (tenant_id, station_id)
+"""
+
+
+async def find_station_id(connection: Connection, tenant_id: UUID, station: str) -> UUID | None:
+    """Returns a station's UUID by its external id, else by the UUID itself."""
+    found: UUID | None = await connection.fetchval(
+        "SELECT station_id FROM stations WHERE tenant_id = $1 AND external_id = $2", tenant_id, station
+    )
+    internal = _uuid(station)
+    if found is None and internal is not None:
+        found = await connection.fetchval(
+            "SELECT station_id FROM stations WHERE tenant_id = $1 AND station_id = $2", tenant_id, internal
+        )
+    return found
+
+
+async def count_sessions(connection: Connection, tenant_id: UUID, wanted: ListFilter) -> int:
+    """Counts the sessions that match."""
+    query = f"SELECT count(*) FROM sessions s WHERE s.tenant_id = $1 AND {wanted.sql(2)}"
+    total: int = await connection.fetchval(query, tenant_id, *wanted.parameters)
+    return total
+
+
+async def list_sessions(
+    connection: Connection, tenant_id: UUID, wanted: ListFilter, *, limit: int, offset: int
+) -> Sequence[Mapping[str, Any]]:
+    """Returns matching sessions, newest begin first, then by id."""
+    query = (
+        f"{_ITEM} WHERE s.tenant_id = $1 AND {wanted.sql(4)} "
+        "ORDER BY s.begins_at DESC, s.session_id LIMIT $2 OFFSET $3"
+    )
+    return await connection.fetch(query, tenant_id, limit, offset, *wanted.parameters)

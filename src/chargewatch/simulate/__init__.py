@@ -1,0 +1,21 @@
+"""Labelled simulated fleets: vehicles, chargers, behaviour, meters, faults. Seeded.
+
+Written from ``categories.md`` alone and sharing no code with any detector, so that a detector
+measured on it is measured against the definitions and not against itself.
+"""
+
+from chargewatch.simulate.catalogue import FAULTS, NEAR_MISSES
+from chargewatch.simulate.fleet import simulate_fleet
+from chargewatch.simulate.records import Kind, Label, SimulatedReading, SimulatedSession
+from chargewatch.simulate.sessions import simulate_session
+
+__all__ = [
+    "FAULTS",
+    "NEAR_MISSES",
+    "Kind",
+    "Label",
+    "SimulatedReading",
+    "SimulatedSession",
+    "simulate_fleet",
+    "simulate_session",
+]

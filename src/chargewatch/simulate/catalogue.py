@@ -1,0 +1,59 @@
+"""The catalogue: every mechanism of every category of fault, and every near-miss, by name."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from chargewatch.domain.categories import Category
+from chargewatch.simulate.faults import (
+    EXPECTED_MECHANISMS,
+    PIT_MECHANISMS,
+    ZERO_MECHANISMS,
+    Mechanism,
+)
+from chargewatch.simulate.near_misses import DELIVERY_NEAR_MISSES
+from chargewatch.simulate.register_faults import DECREASE_MECHANISMS
+from chargewatch.simulate.register_near_misses import REGISTER_NEAR_MISSES
+from chargewatch.simulate.stations import Station, meets
+
+MECHANISMS: Final[Mapping[Category, tuple[Mechanism, ...]]] = {
+    Category.KWH_DECREASE: DECREASE_MECHANISMS,
+    Category.ENERGY_PIT: PIT_MECHANISMS,
+    Category.ZERO_SESSION: ZERO_MECHANISMS,
+    Category.CHARGING_EXPECTED: EXPECTED_MECHANISMS,
+}
+LOOK_ALIKES: Final[tuple[Mechanism, ...]] = (*DELIVERY_NEAR_MISSES, *REGISTER_NEAR_MISSES)
+
+FAULTS: Final[Mapping[Category, tuple[str, ...]]] = {
+    category: tuple(mechanism.name for mechanism in mechanisms) for category, mechanisms in MECHANISMS.items()
+}
+NEAR_MISSES: Final[tuple[str, ...]] = tuple(mechanism.name for mechanism in LOOK_ALIKES)
+
+
+def fault_named(category: Category, name: str) -> Mechanism:
+    """Returns the mechanism of a category. Raises ValueError for an unknown name."""
+    for mechanism in MECHANISMS[category]:
+        if mechanism.name == name:
+            return mechanism
+    raise ValueError(f"{category} has no mechanism {name!r}; there are {', '.join(FAULTS[category])}")
+
+
+def near_miss_named(name: str) -> Mechanism:
+    """Returns a near-miss. Raises ValueError for an unknown name."""
+    for mechanism in LOOK_ALIKES:
+        if mechanism.name == name:
+            return mechanism
+    raise ValueError(f"no near-miss {name!r}; there are {', '.join(NEAR_MISSES)}")
+
+
+def possible_faults(station: Station) -> dict[Category, tuple[Mechanism, ...]]:
+    """Returns what can go wrong, visibly, at a station that is and sends what this one does."""
+    possible = {
+        category: tuple(m for m in mechanisms if meets(station, m.needs))
+        for category, mechanisms in MECHANISMS.items()
+    }
+    return {category: mechanisms for category, mechanisms in possible.items() if mechanisms}
+
+
+def possible_near_misses(station: Station) -> tuple[Mechanism, ...]:
+    """Returns the near-misses whose excuse a station like this one can show."""
+    return tuple(m for m in LOOK_ALIKES if meets(station, m.needs))

@@ -1,0 +1,116 @@
+"""Stations: hardware and meter together, and what a fault or near-miss needs of them.
+
+A station keeps its meter from session to session, so a fleet picks only faults that a station can
+show; otherwise the readings that it sends would give the fault away.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from chargewatch.simulate.chargers import Charger, ac_charger, draw_charger
+from chargewatch.simulate.meters import SAMPLINGS_S, Meter, draw_meter
+from chargewatch.simulate.records import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Hardware and meter of the connectors of one station."""
+
+    charger: Charger
+    meter: Meter
+
+
+class Needs(NamedTuple):
+    """What a station must be and send. None: it does not matter."""
+
+    kind: Kind | None = None
+    phases: int | None = None
+    managed: bool | None = None
+    register: bool | None = None
+    lifetime: bool | None = None
+    power: bool | None = None
+    soc: bool | None = None
+    offered: bool | None = None
+    current: bool | None = None
+    begin_end: bool | None = None
+    clock_aligned: bool | None = None
+    watt_hours: bool | None = None
+    sampling_at_most_s: float | None = None
+    resolution_at_most_wh: int | None = None
+
+
+def draw_station(rng: np.random.Generator, kind: Kind) -> Station:
+    """Draws a station."""
+    charger = draw_charger(rng, kind)
+    return Station(charger, draw_meter(rng, charger))
+
+
+def meets(station: Station, needs: Needs) -> bool:
+    """Says whether the station is and sends what is needed."""
+    charger, meter = station.charger, station.meter
+    facts = (
+        (needs.kind, charger.kind),
+        (needs.phases, charger.phases),
+        (needs.managed, charger.managed),
+        (needs.register, meter.register != "none"),
+        (needs.lifetime, meter.register == "lifetime"),
+        (needs.power, meter.power != "none"),
+        (needs.soc, meter.soc),
+        (needs.offered, meter.offered != "none"),
+        (needs.current, meter.current),
+        (needs.begin_end, meter.begin_end),
+        (needs.clock_aligned, meter.clock_aligned),
+        (needs.watt_hours, meter.energy_unit == "Wh"),
+    )
+    if any(wanted is not None and wanted != fact for wanted, fact in facts):
+        return False
+    slow = needs.sampling_at_most_s is not None and meter.sampling_s > needs.sampling_at_most_s
+    coarse = needs.resolution_at_most_wh is not None and meter.resolution_wh > needs.resolution_at_most_wh
+    return not (slow or coarse)
+
+
+def adapted(station: Station, needs: Needs, rng: np.random.Generator) -> Station:
+    """Returns the station changed where it does not meet ``needs`` (``needs.kind`` must fit already)."""
+    charger, meter = station.charger, station.meter
+    if needs.kind is not None and needs.kind != charger.kind:
+        raise ValueError(f"a {charger.kind} station cannot be made {needs.kind}")
+    if needs.managed is not None:
+        charger = replace(charger, managed=needs.managed)
+    if needs.phases is not None and needs.phases != charger.phases:
+        charger = ac_charger(needs.phases, float(rng.choice((16.0, 32.0))), managed=charger.managed)
+    return Station(charger, _adapted_meter(meter, charger, needs))
+
+
+def _adapted_meter(meter: Meter, charger: Charger, needs: Needs) -> Meter:
+    meter = _with_quantities(meter, needs)
+    if needs.begin_end is not None:
+        meter = replace(meter, begin_end=needs.begin_end)
+    if needs.clock_aligned:
+        meter = replace(meter, clock_aligned=True, begin_end=True, sampling_s=max(meter.sampling_s, 300.0))
+    if needs.sampling_at_most_s is not None and meter.sampling_s > needs.sampling_at_most_s:
+        slowest = max(s for s in SAMPLINGS_S if s <= needs.sampling_at_most_s)
+        meter = replace(meter, sampling_s=slowest, clock_aligned=False)
+    if needs.resolution_at_most_wh is not None:
+        meter = replace(meter, resolution_wh=min(meter.resolution_wh, needs.resolution_at_most_wh))
+    if meter.power == "phases" and charger.phases != 3:
+        meter = replace(meter, power="total")
+    return meter
+
+
+def _with_quantities(meter: Meter, needs: Needs) -> Meter:
+    """Adds or leaves out what is sent."""
+    if needs.register is not None and (meter.register != "none") != needs.register:
+        meter = replace(meter, register="session" if needs.register else "none")
+    if needs.lifetime is not None and (meter.register == "lifetime") != needs.lifetime:
+        meter = replace(meter, register="lifetime" if needs.lifetime else "session")
+    if needs.power is not None and (meter.power != "none") != needs.power:
+        meter = replace(meter, power="total" if needs.power else "none")
+    if needs.offered is not None and (meter.offered != "none") != needs.offered:
+        meter = replace(meter, offered="current" if needs.offered else "none")
+    if needs.watt_hours is not None:
+        meter = replace(meter, energy_unit="Wh" if needs.watt_hours else "kWh")
+    soc = meter.soc if needs.soc is None else needs.soc
+    current = meter.current if needs.current is None else needs.current
+    return replace(meter, soc=soc, current=current)

@@ -1,0 +1,1 @@
+"""The benchmarks: `make bench` prints every figure of the docs, with the machine."""
