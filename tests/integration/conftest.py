@@ -18,11 +18,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import pytest
-from chargewatch.server.db.embedded import EmbeddedPostgres
 
 from chargewatch.server.db.access import prepare_database
 from chargewatch.server.db.address import DatabaseAddress, embedded_address, quoted, server_address
 from chargewatch.server.db.connection import Connection, Login, connected
+from chargewatch.server.db.embedded import EmbeddedPostgres
 from chargewatch.server.db.engine import Database
 from chargewatch.server.db.secret_key import load_secret_key
 from chargewatch.server.settings import Secret, Settings, load_settings
@@ -111,10 +111,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def cluster_folder() -> Iterator[Path]:
-    """A folder that an unprivileged server process reaches (pytest's own are closed), with a short name
-    (a socket's path must fit into 107 bytes)."""
+    """A folder with a short name: a socket's path must fit into 107 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="cw-"))
-    folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
 

@@ -14,7 +14,7 @@ from chargewatch.server.db.connection import Connection, Row, connected
 from chargewatch.server.db.engine import Database
 from chargewatch.server.db.errors import DatabaseUnavailable
 from chargewatch.server.settings import Secret, Settings
-from chargewatch.server.tenants.keys import DEFAULT_SCOPES, Scope, key_hash, new_key
+from chargewatch.server.tenants.keys import DEFAULT_SCOPES, RANDOM_LENGTH, Scope, checksum, key_hash, new_key
 from chargewatch.server.tenants.service import Authenticator, NewKey, Principal, TenantError, TenantService
 from tests.integration.conftest import DatabaseServer
 
@@ -231,7 +231,11 @@ async def test_what_cannot_be_done_is_said_in_one_line(service: TenantService) -
     assert (await service.create_key(str(tenant.tenant_id))).tenant_id == tenant.tenant_id
 
 
-@pytest.mark.parametrize("own_key", [new_key(), "an-operators-own-key_0123456789-ABC"])
+@pytest.mark.parametrize(
+    "own_key",
+    ["cw_" + "B" * RANDOM_LENGTH + checksum("B" * RANDOM_LENGTH), "an-operators-own-key_0123456789-ABC"],
+    ids=["with a checksum", "an operator's own"],
+)
 async def test_bootstrap_makes_the_default_tenant_once(postgres: DatabaseServer, own_key: str) -> None:
     address = await asyncio.to_thread(postgres.fresh)
     settings = postgres.settings(bootstrap_api_key=own_key)

@@ -2,11 +2,19 @@
 
 import asyncio
 import contextlib
+import os
 import random
-from collections.abc import AsyncIterator
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 
 from chargewatch.server.db.address import DatabaseAddress, quoted
@@ -16,7 +24,7 @@ from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable
 from chargewatch.server.db.fitness import violations
 from chargewatch.server.db.tables import TENANT_TABLES
 from chargewatch.server.db.tenancy import tenant_transaction
-from chargewatch.server.settings import Settings
+from chargewatch.server.settings import Secret, Settings
 from chargewatch.server.tenants.service import NewKey
 from tests.integration.conftest import DatabaseServer
 
@@ -336,7 +344,6 @@ async def test_waiting_for_a_connection_ends(
         await database.close()
 
 
-TENANTS = 1_000
 MISHAPS = ("none", "none", "none", "error", "failed statement", "cancel", "timeout", "cancel early")
 
 
@@ -375,37 +382,114 @@ async def _visit_with_mishap(database: Database, tenant_id: UUID, chance: random
         return None
 
 
+async def send_visitors(
+    database: Database, administrator: Connection, tenant_count: int, chance: random.Random
+) -> None:
+    """Visits that many tenants, eight at once, with mishaps, and checks who saw and left what."""
+    made = await administrator.fetch(
+        f"""WITH made AS (INSERT INTO tenants (name) SELECT 't' || g FROM generate_series(1, {tenant_count}) g
+                          RETURNING tenant_id)
+            INSERT INTO stations (tenant_id, external_id)
+            SELECT tenant_id, 'canary ' || tenant_id FROM made RETURNING tenant_id"""
+    )
+    lanes = asyncio.Semaphore(8)
+
+    async def visit(tenant_id: UUID) -> bool | None:
+        async with lanes:
+            outcome = await _visit_with_mishap(database, tenant_id, chance)
+            assert (await database.fetch_without_tenant("SELECT FROM stations")) == []
+            return outcome
+
+    tenants = [row[0] for row in made]
+    outcomes = dict(zip(tenants, await asyncio.gather(*map(visit, tenants)), strict=True))
+    rows = await administrator.fetch("SELECT tenant_id, external_id FROM stations")
+    assert all(row[1].split()[1] == str(row[0]) for row in rows)
+    marked = {row[0] for row in rows if row[1].startswith("mark")}
+    for tenant_id, outcome in outcomes.items():
+        assert outcome is None or outcome == (tenant_id in marked)
+    assert sum(outcome is True for outcome in outcomes.values()) > tenant_count / 5
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_a_canary_never_crosses_on_a_pool_of_one(
     postgres: DatabaseServer, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    chance = random.Random(seed)
     address = await asyncio.to_thread(postgres.fresh)
     database = await Database.open(postgres.settings(pool_size=1, pool_timeout_s=30), address)
     try:
         async with postgres.as_administrator(address.app.database) as administrator:
-            made = await administrator.fetch(
-                f"""WITH made AS (INSERT INTO tenants (name) SELECT 't' || g FROM generate_series(1, {TENANTS}) g
-                                  RETURNING tenant_id)
-                    INSERT INTO stations (tenant_id, external_id)
-                    SELECT tenant_id, 'canary ' || tenant_id FROM made RETURNING tenant_id"""
-            )
-            tenants = [row[0] for row in made]
-            lanes = asyncio.Semaphore(8)
-
-            async def visit(tenant_id: UUID) -> bool | None:
-                async with lanes:
-                    outcome = await _visit_with_mishap(database, tenant_id, chance)
-                    assert (await database.fetch_without_tenant("SELECT FROM stations")) == []
-                    return outcome
-
-            outcomes = dict(zip(tenants, await asyncio.gather(*map(visit, tenants)), strict=True))
-            rows = await administrator.fetch("SELECT tenant_id, external_id FROM stations")
+            await send_visitors(database, administrator, 1_000, random.Random(seed))
     finally:
         await database.close()
-    marked = {row[0] for row in rows if row[1].startswith("mark")}
-    assert all(row[1].split()[1] == str(row[0]) for row in rows)
-    for tenant_id, outcome in outcomes.items():
-        assert outcome is None or outcome == (tenant_id in marked)
-    assert sum(outcome is True for outcome in outcomes.values()) > TENANTS / 5
     assert not caplog.records, "asyncpg found a transaction left open"
+
+
+# --- behind a pooler --------------------------------------------------------------------------------------
+
+POOLER = """
+[databases]
+* = host={host} port={port}
+[pgbouncer]
+listen_addr =
+listen_port = 6432
+unix_socket_dir = {folder}
+auth_type = trust
+auth_file = {folder}/users
+logfile = {folder}/log
+pool_mode = transaction
+default_pool_size = 1
+"""
+
+
+@pytest.fixture
+def pooler(postgres: DatabaseServer, address: DatabaseAddress) -> Iterator[Path]:
+    """pgbouncer in transaction mode, with a single connection to the server for all; its socket's folder."""
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is not installed")
+    parts = urlsplit(postgres.url)
+    query = dict(parse_qsl(parts.query))
+    host, port = query.get("host") or parts.hostname or "", query.get("port") or parts.port or 5432
+    folder = Path(tempfile.mkdtemp(prefix="cw-"))
+    assert address.app.password is not None
+    (folder / "users").write_text(f'"{address.app.user}" "{address.app.password.reveal()}"\n')
+    (folder / "ini").write_text(POOLER.format(host=host, port=port, folder=folder))
+    # pgbouncer will not run as root, and must reach the server's socket
+    account = Path(host).stat() if host.startswith("/") else folder.stat()
+    user, group = (account.st_uid, account.st_gid) if os.geteuid() == 0 else (None, None)
+    if user is not None and group is not None:
+        for path in (folder, folder / "users", folder / "ini"):
+            os.chown(path, user, group)
+    process = subprocess.Popen([program, "--quiet", folder / "ini"], cwd="/", user=user, group=group)
+    try:
+        while not (folder / ".s.PGSQL.6432").exists():
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.01)
+        yield folder
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "postgres", ["server"], indirect=True
+)  # nobody puts one before the embedded database
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_canary_never_crosses_behind_a_pooler(
+    postgres: DatabaseServer, address: DatabaseAddress, pooler: Path, seed: int
+) -> None:
+    address = await asyncio.to_thread(postgres.fresh)
+    settings = msgspec.structs.replace(
+        postgres.settings(pool_size=4, pool_timeout_s=30, statement_timeout_s=8), database_pooler=True
+    )
+    through = msgspec.structs.replace(address.app, address=Secret(f"postgresql:///?host={pooler}&port=6432"))
+    database = await Database.open(settings, msgspec.structs.replace(address, app=through))
+    try:
+        async with postgres.as_administrator(address.app.database) as administrator:
+            await send_visitors(database, administrator, 300, random.Random(seed))
+        async with database.tenant_transaction(uuid4()) as connection:
+            assert await connection.fetchval("SHOW statement_timeout") == "8s"
+            assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
+    finally:
+        await database.close()

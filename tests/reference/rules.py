@@ -1,37 +1,26 @@
 """The four categories as ``docs/categories.md`` defines them, the slow and obvious way.
 
-Each function takes a ``session.Session`` and returns findings (category, start µs, end µs, severity).
+Each takes a ``session.Session`` and returns findings (category, start µs, end µs, severity), times since 1970.
 """
 
-from tests.reference.session import (
-    at,
-    between,
-    energy_until,
-    lower_median,
-    phase_counts,
-)
+from tests.reference.session import MOMENT, at, between, energy_until, lower_median, neighbours, rise_of, steady_register
 
 MINUTE = 60.0
 
 
-def micros(t):
-    return round(t * 1_000_000)
+def finding(s, category, start, end, severity):
+    return (category, s.first_us + round(start * 1e6), s.first_us + round(end * 1e6), severity)
 
 
-def finding(category, start, end, severity):
-    return (category, micros(start), micros(end), severity)
-
-
-def runs_of(flags):
-    """(first, last) positions of every unbroken run of true values."""
-    runs, start = [], None
-    for i, flag in enumerate([*flags, False]):
-        if flag and start is None:
-            start = i
-        if not flag and start is not None:
-            runs.append((start, i - 1))
-            start = None
-    return runs
+def exports(s, start, end):
+    if any(w >= 100 for _, w in between(s.export_power, start, end)):
+        return True
+    inside = [v for _, v in between(s.export_register, start, end)]
+    if inside:
+        before = at(s.export_register, start)
+        if inside[-1] - (inside[0] if before is None else before) > 10:
+            return True
+    return sum(wh for _, wh in between(s.export_intervals, start, end)) > 10
 
 
 # ------------------------------------------------------------------------------------------- KWH_DECREASE
@@ -39,7 +28,7 @@ def runs_of(flags):
 
 def kwh_decrease(s):
     return [
-        finding("KWH_DECREASE", f.start, f.end, "warning" if f.kind == "drop_out" else "critical") for f in s.falls
+        finding(s, "KWH_DECREASE", f.start, f.end, "warning" if f.kind == "drop_out" else "critical") for f in s.falls
     ]
 
 
@@ -50,71 +39,76 @@ def level_before(flow, run_start):
     """Lower median of the steps before the run, backwards while they end within 15 min before it."""
     taken = []
     for step in reversed(flow[:run_start]):
-        if taken and step.end < flow[run_start].start - 15 * MINUTE:
+        if taken and flow[run_start].start - step.end > 15 * MINUTE:
             break
-        if not taken or step.kw > 0.25 * lower_median(taken):
-            taken.append(step.kw)
-        else:
+        if taken and step.w <= 0.25 * lower_median(taken):
             break
-    return lower_median(taken) if taken else None
+        taken.append(step.w)
+    return lower_median(taken)
 
 
 def level_after(flow, run_end, before):
     """Lower median of the steps that start within 15 min of the run's end (at least one)."""
     taken = []
     for step in flow[run_end + 1 :]:
-        if taken and step.start > flow[run_end].end + 15 * MINUTE:
+        if taken and step.start - flow[run_end].end > 15 * MINUTE:
             break
-        if step.kw <= 0.25 * before:
+        if step.w <= 0.25 * before:
             break
-        taken.append(step.kw)
-    return lower_median(taken) if taken else None
+        taken.append(step.w)
+    return lower_median(taken) if taken else 0.0
 
 
 def energy_pit(s):
+    """Tries every step as the first of a run; after a pit the search goes on behind it."""
     if s.flow_readings < 6 or s.managed:
         return []
     findings = []
     i = 1
     while i < len(s.flow):
-        before = level_before(s.flow, i)
-        if before is None or before < 1.0 or s.flow[i].kw > 0.25 * before:
+        pit = pit_from(s.flow, i)
+        if pit is None:
             i += 1
             continue
-        last = i
-        while last + 1 < len(s.flow) and s.flow[last + 1].kw <= 0.25 * before:
-            last += 1
-        after = level_after(s.flow, last, before)
-        if after is not None:
-            found = one_pit(s, i, last, before, after)
-            if found:
-                findings.append(found)
-        i = last + 1
+        first, last, behind, before, after = pit
+        if not excused_pit(s, first, last, before, after):
+            start, end = s.flow[first].first_reading, s.flow[last].last_reading
+            findings.append(finding(s, "ENERGY_PIT", start, end, "warning"))
+        i = behind
     return findings
 
 
-def one_pit(s, first, last, before, after):
-    if after < 1.0 or after < 0.5 * before:
+def pit_from(flow, i):
+    """(first, last, next step to try, level before, level after) of the pit whose run begins with step i."""
+    before = level_before(flow, i)
+    if before < 1000 or flow[i].w > 0.25 * before:
         return None
-    while first <= last and s.flow[first].kw > 0.25 * after:
-        first += 1
-    while last >= first and s.flow[last].kw > 0.25 * after:
-        last -= 1
-    if first > last:
+    run_end = i
+    while run_end + 1 < len(flow) and flow[run_end + 1].w <= 0.25 * before:
+        run_end += 1
+    after = level_after(flow, run_end, before)
+    if after < 1000 or after < 0.5 * before:
         return None
-    low = s.flow[first : last + 1]
-    if sum(step.end - step.start for step in low) < 3 * MINUTE or low[-1].end - low[0].start > 120 * MINUTE:
+    low = [j for j in range(i, run_end + 1) if flow[j].w <= 0.25 * after]
+    if not low:
         return None
-    start, end = low[0].first_reading, low[-1].last_reading
-    excused = (
+    low_time = sum(flow[j].end - flow[j].start for j in low)
+    whole_time = flow[low[-1]].end - flow[low[0]].start
+    if low_time < 3 * MINUTE - MOMENT or whole_time > 120 * MINUTE + MOMENT:
+        return None
+    return low[0], low[-1], run_end + 1, before, after
+
+
+def excused_pit(s, first, last, before, after):
+    start, end = s.flow[first].first_reading, s.flow[last].last_reading
+    return (
         nearly_full(s, start)
         or exports(s, start, end)
         or offer_falls(s, start, end)
         or other_phases(s, start, end)
         or tail_of_a_taper(s, first, before)
-        or register_goes_on(s, start, end, min(before, after))
+        or register_goes_on(s, first, last, min(before, after))
     )
-    return None if excused else finding("ENERGY_PIT", start, end, "warning")
 
 
 def nearly_full(s, start):
@@ -124,187 +118,178 @@ def nearly_full(s, start):
     return soc is not None and soc >= 95
 
 
-def exports(s, start, end):
-    return any(kw > 0 for _, kw in between(s.export, start, end))
-
-
 def offer_falls(s, start, end):
     earlier = [v for t, v in s.offers if start - 15 * MINUTE <= t < start]
     if not earlier:
         earlier = [v for t, v in s.offers if t < start][-1:]
-    if not earlier:
-        return False
     during = [v for _, v in between(s.offers, start, end)]
     if not during:
-        during = [at(s.offers, start)]
+        during = [v for t, v in s.offers if t <= start][-1:]
+    if not earlier or not during:
+        return False
     lower = [v for v in during if v <= 0.75 * max(earlier)]
     return len(lower) >= len(during) / 2
 
 
 def other_phases(s, start, end):
-    counts = [(t, n) for t, n in phase_counts(s.currents) if n > 0]
+    counts = [(t, n) for t, n in s.phase_counts if n > 0]
     before = [n for t, n in counts if start - 15 * MINUTE <= t < start]
     after = [n for t, n in counts if end < t <= end + 15 * MINUTE]
     return bool(before and after) and lower_median(before) != lower_median(after)
 
 
 def tail_of_a_taper(s, first, before):
-    return not s.soc and before < 0.3 * max(step.kw for step in s.flow[:first])
+    return not s.soc and before < 0.3 * max(step.w for step in s.flow[:first])
 
 
-def register_goes_on(s, start, end, level):
-    earlier = [r for r in s.register if r[0] <= start]
-    later = [r for r in s.register if r[0] >= end]
-    if not earlier or not later or later[0][0] <= earlier[-1][0]:
+def register_goes_on(s, first, last, level):
+    """Only measured power can be contradicted by the register."""
+    if s.flow_source != "power":
         return False
-    (t0, v0), (t1, v1) = earlier[-1], later[0]
-    return (v1 - v0 - s.resolution) * 3600 / (t1 - t0) > 0.8 * level
+    start, end = s.flow[first - 1].last_reading, s.flow[last + 1].first_reading
+    inside = between(steady_register(s), start, end)
+    if len(inside) < 2:
+        return False
+    return max(rise_of(inside) - s.resolution, 0.0) * 3600 / (end - start) > 0.8 * level
 
 
 # ------------------------------------------------------------------------------------------- ZERO_SESSION
 
 
-def connected(s):
-    """First and last time connected."""
-    plain = [t for t in s.instants if t not in s.clock_only_instants]
-    if plain:
-        times = [plain[0], plain[-1]]
-    elif len(s.instants) >= 3:
-        times = [s.instants[0], s.instants[-1]]
+def connected_seconds(s):
+    if s.attended:
+        start, end = s.attended[0], s.attended[-1]
+    elif len(s.measured) >= 3:
+        start, end = s.instants[0], s.instants[-1]
     else:
-        times = []
+        return 0.0
     if s.started is not None:
-        times.append(s.started)
+        start = min(start, s.started)
     if s.ended is not None:
-        times.append(s.ended)
-    return (min(times), max(times)) if times else (0.0, 0.0)
+        end = max(end, s.ended)
+    return end - start
 
 
 def zero_session(s):
-    start, end = connected(s)
-    energy = energy_until(s, s.instants[-1]) if s.instants else None
-    if end - start < 5 * MINUTE or energy is None or energy >= 0.1:
+    connected = connected_seconds(s)
+    energy = energy_until(s, s.instants[-1])
+    if connected < 5 * MINUTE or energy is None or energy >= 100 or draws_power(s):
         return []
-    if s.power:
-        if max(kw for _, kw in s.power) > 0.3:
-            return []
-    else:
-        for a, b in zip(s.register, s.register[1:], strict=False):
-            if (b[1] - a[1] - s.tol) * 3600 / (b[0] - a[0]) > 0.3:
-                return []
-    if (s.soc and s.soc[0][1] >= 95) or s.falls:
+    if s.falls or (s.soc and s.soc[0][1] >= 95) or exports(s, s.instants[0], s.instants[-1]):
         return []
     severity = "warning"
     if not s.over and not s.is_dc and not s.soc:
-        offered_since = unused_offer_since(s)
-        if offered_since is None:
-            if end - start < 60 * MINUTE:
-                return []
+        since = unused_offer_since(s)
+        if since is None and connected < 60 * MINUTE:
+            return []
+        if since is None or s.instants[-1] - since < 30 * MINUTE:
             severity = "info"
-        elif s.instants[-1] - offered_since < 30 * MINUTE:
-            severity = "info"
-    return [finding("ZERO_SESSION", s.instants[0], s.instants[-1], severity)]
+    return [finding(s, "ZERO_SESSION", s.instants[0], s.instants[-1], severity)]
+
+
+def draws_power(s):
+    if s.power:
+        return max(w for _, w in s.power) > 300
+    return any((b - a - s.tol) * 3600 > 300 * (t1 - t0) for (t0, a), (t1, b) in neighbours(s.register))
 
 
 def unused_offer_since(s):
     """When the offer that still stands (at least 1.4 kW) began; None without one."""
     since = None
-    for t, kw in s.offers:
-        if kw < 1.4:
+    for t, w in s.offers:
+        if w < 1400:
             since = None
         elif since is None:
             since = t
     return since
 
 
-# ------------------------------------------------------------------------------------ CHARGING_EXPECTED
+# -------------------------------------------------------------------------------------- CHARGING_EXPECTED
 
 
 def charging_expected(s):
     findings = []
-    for first, last in runs_of([step.kw <= 0.3 for step in s.flow]):
-        if first == 0:
-            continue
-        found = one_idle(s, first, last)
-        if found:
-            findings.append(found)
+    for first in range(1, len(s.flow)):
+        if s.flow[first].w <= 300 and s.flow[first - 1].w > 300:
+            last = first
+            while last + 1 < len(s.flow) and s.flow[last + 1].w <= 300:
+                last += 1
+            found = one_idle(s, first, last)
+            if found:
+                findings.append(found)
     return findings
 
 
 def one_idle(s, first, last):
-    run = s.flow[first : last + 1]
-    start, end = run[0].first_reading, run[-1].last_reading
+    start, end = s.flow[first].start, s.flow[last].end
+    delivered = energy_until(s, s.flow[first].first_reading)
+    if delivered is None or delivered < 100 or excused_idle(s, first, last):
+        return None
     resumes = last + 1 < len(s.flow)
-    delivered = energy_until(s, start)
-    if delivered is None or delivered < 0.1:
-        return None
-    cut_start, cut_end = start, end
-    if [o for o in s.offers if o[0] <= end]:
-        cut = longest_offered(s, start, end)
-        if cut is None:
-            return None
-        cut_start, cut_end = cut
+    cut_start, cut_end = longest_offered(s, start, end, s.flow[first].last_reading)
     lasts = cut_end - cut_start
-    if lasts < 30 * MINUTE or (resumes and lasts <= 120 * MINUTE):
+    if lasts < 30 * MINUTE - MOMENT or (resumes and lasts <= 120 * MINUTE):
         return None
-    if not (soc_says_so(s, cut_end) or broke_off(s, first, delivered, start, end, cut_start) or early(s, delivered, lasts, cut_end)):
+    soc = at(s.soc, s.flow[last].last_reading)
+    if soc is None:
+        unused = cut_start == start and delivered < 3000 and offer_unused(s, cut_start, cut_end) and broke_off(s, first)
+        early = delivered < 500 and lasts >= 60 * MINUTE - MOMENT
+        expected = unused or early
+    else:
+        expected = soc < 80
+    if not expected:
         return None
-    excused = (
-        register_rises(s, cut_start, cut_end)
-        or exports(s, cut_start, cut_end)
-        or soc_rises(s, cut_start, cut_end)
+    from_reading = max(s.flow[first].first_reading, cut_start)
+    to_reading = min(s.flow[last].last_reading, cut_end)
+    return finding(s, "CHARGING_EXPECTED", from_reading, to_reading, "warning")
+
+
+def excused_idle(s, first, last):
+    start, end = s.flow[first].first_reading, s.flow[last].last_reading
+    return (
+        register_rises(s, start, end)
+        or exports(s, start, end)
+        or soc_rises(s, start, end)
         or (s.managed and not s.offers)
-        or tapers(s, first)
+        or tapers(s.flow, first)
     )
-    return None if excused else finding("CHARGING_EXPECTED", cut_start, cut_end, "warning")
 
 
-def longest_offered(s, start, end):
-    """The longest part of the run in which the offer was not below 1 kW."""
+def longest_offered(s, start, end, first_shown):
+    """The longest part of the run in which the offer was not below 1 kW; (start, start) without any."""
+    during = [(t, w) for t, w in s.offers if start < t <= end]
     standing = at(s.offers, start)
-    changes = [(start, standing)] + [(t, kw) for t, kw in s.offers if start < t <= end]
-    parts, since = [], None
-    for t, kw in changes:
-        withdrawn = kw is not None and kw < 1.0
-        if not withdrawn and since is None:
-            since = t
+    if during and (standing is None or (during[0][0] <= first_shown and during[0][1] < 1000)):
+        standing = during[0][1]
+    parts, since = [(start, start)], None
+    for t, w in [(start, standing), *during, (end, 0.0)]:
+        withdrawn = w is not None and w < 1000
         if withdrawn and since is not None:
             parts.append((since, t))
             since = None
-    if since is not None:
-        parts.append((since, end))
-    return max(parts, key=lambda p: p[1] - p[0]) if parts else None
+        if not withdrawn and since is None:
+            since = t
+    return max(parts, key=lambda p: p[1] - p[0])
 
 
-def soc_says_so(s, end):
-    soc = at(s.soc, end)
-    return soc is not None and soc < 80
+def offer_unused(s, start, end):
+    during = [w for _, w in between(s.offers, start, end) if w >= 1000]
+    if not during:
+        during = [w for w in [at(s.offers, start)] if w is not None]
+    return bool(during) and min(during) >= 1400
 
 
-def broke_off(s, first, delivered, start, end, cut_start):
-    if at(s.soc, end) is not None or delivered >= 3.0 or cut_start != start:
-        return False
-    during = [kw for _, kw in between(s.offers, start, end)] or [kw for kw in [at(s.offers, start)] if kw is not None]
-    if not during or min(during) < 1.4:
-        return False
-    highest = max(step.kw for step in s.flow[:first])
-    last_ones = [s.flow[first - 1].kw]
-    if s.flow_source == "register" and first >= 2:
-        last_ones.append(s.flow[first - 2].kw)
-    return max(last_ones) >= 0.5 * highest
-
-
-def early(s, delivered, lasts, end):
-    soc = at(s.soc, end)
-    return (soc is None or soc < 80) and delivered < 0.5 and lasts >= 60 * MINUTE
+def broke_off(s, first):
+    highest = max(step.w for step in s.flow[:first])
+    just_before = [s.flow[first - 1].w]
+    if s.flow_source != "power" and first >= 2:
+        just_before.append(s.flow[first - 2].w)
+    return max(just_before) >= 0.5 * highest
 
 
 def register_rises(s, start, end):
-    inside = between(s.register, start, end)
-    if len(inside) < 2:
-        return False
-    rise = sum(max(0.0, b[1] - a[1]) for a, b in zip(inside, inside[1:], strict=False))
-    return rise > 0.3 * (end - start) / 3600 + s.tol
+    inside = between(steady_register(s), start, end)
+    return len(inside) >= 2 and rise_of(inside) > 0.3 * (end - start) / 3.6 + s.tol
 
 
 def soc_rises(s, start, end):
@@ -312,17 +297,19 @@ def soc_rises(s, start, end):
     return bool(inside) and inside[-1] - inside[0] >= 2
 
 
-def tapers(s, first):
-    before = s.flow[:first]
-    if before[-1].kw < 0.15 * max(step.kw for step in before):
+def tapers(flow, first):
+    before = flow[:first]
+    if before[-1].w < 0.15 * max(step.w for step in before):
         return True
-    run_start = s.flow[first].start
-    recent = [step for i, step in enumerate(before) if step.end >= run_start - 15 * MINUTE or i >= len(before) - 4]
-    highest = max(step.kw for step in recent)
-    last_high = max(i for i, step in enumerate(recent) if step.kw >= 0.8 * highest)
+    recent = [
+        step for i, step in enumerate(before) if flow[first].start - step.end <= 15 * MINUTE or i >= first - 4
+    ]
+    highest = max(step.w for step in recent)
+    last_high = max(i for i, step in enumerate(recent) if step.w >= 0.8 * highest)
     descent = recent[last_high + 1 :]
-    lasts = sum(step.end - step.start for step in descent)
-    return len(descent) >= 2 and lasts >= 2 * MINUTE and recent[-1].kw <= 0.35 * highest
+    if len(descent) < 2 or descent[-1].end - descent[0].start < 2 * MINUTE:
+        return False
+    return descent[-1].w <= 0.35 * highest
 
 
 def findings_of(s):

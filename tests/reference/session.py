@@ -1,26 +1,39 @@
 """The slow, obvious reading of a session: what the rules of ``docs/categories.md`` look at.
 
 Plain Python on plain lists, written from ``docs/categories.md`` and section 2 of the contract, never from
-the implementation. A reading is a tuple (timestamp in µs, value, measurand, unit, phase, location, context).
-Inside, times are seconds since 1970, energies kWh, powers kW, currents A, voltages V.
+the implementation. A reading as sent is a tuple (timestamp in µs, value, measurand, unit, phase, location,
+context); a name that was not sent is None. Inside, times are seconds since the session's first sane reading,
+energies Wh, powers W, currents A, voltages V, SoC per cent; a signal is a list of (time, value).
 """
 
 from typing import NamedTuple
 
 from chargewatch.domain.vocabulary import DEFAULT_UNITS, UNITS, Measurand
 
-Reading = tuple[int, float, str | None, str | None, str | None, str | None, str | None]
-
-FIRST_SANE_S = 946_771_200  # 2000-01-02
-DAY_S = 86_400
-NO_LIMIT_KW = 400.0
-RATED_MARGIN = 1.15
+FIRST_SANE_US = 946_771_200_000_000  # 2000-01-02
+DAY_US = 86_400_000_000
+MOMENT = 1e-6  # seconds; two times no further apart are one
 
 BEGIN, END = "Transaction.Begin", "Transaction.End"
-CONTEXT_ORDER = [BEGIN, END, "Sample.Periodic", "Sample.Clock", "Interruption.Begin", "Interruption.End", "Trigger", "Other"]
-LOCATION_ORDER = ["Outlet", "Inlet", "Cable", "EV", "Body", "Upstream"]
-LINE_PHASES = [("L1", "L1-N"), ("L2", "L2-N"), ("L3", "L3-N")]
-PHASES = ["", "L1", "L2", "L3", "N", "L1-N", "L2-N", "L3-N", "L1-L2", "L2-L3", "L3-L1"]
+CONTEXTS = [END, BEGIN, "Sample.Periodic", "Sample.Clock", "Interruption.Begin", "Interruption.End", "Trigger", "Other"]
+LOCATIONS = ["Outlet", "Inlet", "Cable", "EV", "Body", "Upstream"]
+TOTAL, NEVER = 0, 9
+PHASES = {"": TOTAL, "L1": 1, "L2": 2, "L3": 3, "L1-N": 1, "L2-N": 2, "L3-N": 3}
+PHASES |= {"N": NEVER, "L1-L2": NEVER, "L2-L3": NEVER, "L3-L1": NEVER}
+
+REGISTER = ["Energy.Active.Import.Register"]
+INTERVAL = ["Energy.Active.Import.Interval"]
+POWER = ["Power.Active.Import"]
+CURRENT = ["Current.Import"]
+VOLTAGE = ["Voltage"]
+SOC = ["SoC", "Display.PresentSOC"]
+POWER_OFFERED = ["Power.Offered", "Power.Import.Offered"]
+CURRENT_OFFERED = ["Current.Offered", "Current.Import.Offered"]
+POWER_EXPORT = ["Power.Active.Export"]
+EXPORT_REGISTER = ["Energy.Active.Export.Register"]
+EXPORT_INTERVAL = ["Energy.Active.Export.Interval"]
+SIGNALS = [REGISTER, INTERVAL, POWER, CURRENT, VOLTAGE, SOC, POWER_OFFERED, CURRENT_OFFERED]
+SIGNALS += [POWER_EXPORT, EXPORT_REGISTER, EXPORT_INTERVAL]
 
 
 class Clean(NamedTuple):
@@ -35,42 +48,13 @@ class Clean(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Constant power for a while, and the readings that show it."""
+    """Constant power in W for a while, and the times of the readings that show it."""
 
     start: float
     end: float
-    kw: float
+    w: float
     first_reading: float
     last_reading: float
-
-
-class Session(NamedTuple):
-    """Everything that the rules look at."""
-
-    instants: list[float]
-    clock_only_instants: list[float]
-    register: list[tuple[float, float]]
-    register_contexts: list[str]
-    resolution: float
-    tol: float
-    power: list[tuple[float, float]]
-    intervals: list[tuple[float, float]]
-    currents: list[tuple[float, dict[str, float]]]
-    voltage: list[tuple[float, float]]
-    export: list[tuple[float, float]]
-    soc: list[tuple[float, float]]
-    offers: list[tuple[float, float]]
-    flow: list[Step]
-    flow_source: str
-    flow_readings: int
-    falls: "list[Fall]"
-    notes: set[str]
-    rated_kw: float | None
-    managed: bool
-    started: float | None
-    ended: float | None
-    over: bool
-    is_dc: bool
 
 
 class Fall(NamedTuple):
@@ -79,103 +63,140 @@ class Fall(NamedTuple):
     kind: str
     start: float
     end: float
-    low: list[int]
-    drop: float
+    low: list
+
+
+class Session(NamedTuple):
+    """Everything that the rules look at."""
+
+    first_us: int
+    instants: list  # all sane ones
+    attended: list  # those with a reading that is not clock-aligned
+    measured: list  # those with a reading that is analysed
+    register: list
+    resolution: float
+    tol: float
+    falls: list
+    power: list
+    intervals: list
+    phase_counts: list  # (time, phases that carry current)
+    export_power: list
+    export_register: list
+    export_intervals: list
+    soc: list
+    offers: list
+    flow: list
+    flow_source: str
+    flow_readings: int
+    notes: set
+    managed: bool
+    started: float | None
+    ended: float | None
+    over: bool
+    is_dc: bool
 
 
 def lower_median(values):
     """The middle value, of two middle ones the smaller."""
-    ordered = sorted(values)
-    return ordered[(len(ordered) - 1) // 2]
+    return sorted(values)[(len(values) - 1) // 2]
 
 
-def median(values):
-    ordered = sorted(values)
-    n = len(ordered)
-    return ordered[n // 2] if n % 2 else (ordered[n // 2 - 1] + ordered[n // 2]) / 2
+def neighbours(values):
+    return list(zip(values, values[1:], strict=False))
+
+
+def at(signal, t):
+    """The last value at or before ``t``; None when there is none."""
+    before = [v for when, v in signal if when <= t + MOMENT]
+    return before[-1] if before else None
+
+
+def between(signal, start, end):
+    return [(t, v) for t, v in signal if start - MOMENT <= t <= end + MOMENT]
 
 
 # ---------------------------------------------------------------------------------------------- readings
 
 
-def spelled(name, names, default):
-    if name is None:
-        return default
-    for known in names:
-        if known.casefold() == name.casefold():
-            return known
-    return None
+def spelled(name, names):
+    """The standard's spelling of a name; None for an unknown one."""
+    return next((known for known in names if known.casefold() == name.casefold()), None)
 
 
-QUANTITY_OF_DEFAULT = {m.value: next(u.quantity for u in UNITS if u.name == DEFAULT_UNITS[m]) for m in Measurand}
+def quantity(unit):
+    return next((u.quantity for u in UNITS if u.name == unit), None)
 
 
-def clean_readings(readings, now_us):
-    """Sane, known readings in time order; of those with one key the last that arrived. Also every sane instant."""
+def is_sane(reading, now_us):
+    return FIRST_SANE_US <= reading[0] <= now_us + DAY_US
+
+
+def cleaned(readings, first_us):
+    """The readings that are analysed, in time order; of those with one key the last that arrived."""
     latest = {}
-    sane_instants = {}
     for t_us, value, measurand, unit, phase, location, context in readings:
-        if t_us < FIRST_SANE_S * 1_000_000 or t_us > now_us + DAY_S * 1_000_000:
+        m = spelled(measurand or REGISTER[0], [m.value for m in Measurand])
+        if m is None:
             continue
-        m = spelled(measurand, [m.value for m in Measurand], "Energy.Active.Import.Register")
-        p = spelled(phase, PHASES, "")
-        place = spelled(location, LOCATION_ORDER, "Outlet")
-        c = spelled(context, CONTEXT_ORDER, "Sample.Periodic")
-        sane_instants.setdefault(t_us / 1e6, set()).add(c)
-        if None in (m, p, place, c):
+        u = spelled(unit or DEFAULT_UNITS[Measurand(m)], [u.name for u in UNITS])
+        if u is None or quantity(u) != quantity(DEFAULT_UNITS[Measurand(m)]):
             continue
-        u = spelled(unit, [u.name for u in UNITS], DEFAULT_UNITS[Measurand(m)])
-        known = [x for x in UNITS if x.name == u]
-        if not known or known[0].quantity != QUANTITY_OF_DEFAULT[m]:
+        if value != value or abs(value) > 1e15:
             continue
-        in_unit = value * known[0].factor + known[0].offset
-        latest[(t_us, m, p, place, c)] = in_unit
-    cleaned = [Clean(t / 1e6, v, m, p, place, c) for (t, m, p, place, c), v in latest.items()]
-    return sorted(cleaned), sane_instants
+        p = spelled(phase or "", PHASES)
+        place = spelled(location or "Outlet", LOCATIONS) or "unknown"
+        c = spelled(context or "Sample.Periodic", CONTEXTS) or "unknown"
+        if p is None or PHASES[p] == NEVER or not any(m in names for names in SIGNALS):
+            continue
+        known = next(x for x in UNITS if x.name == u)
+        here = round(value * known.factor + known.offset, 3)
+        latest[(t_us, m, p, place, c)] = Clean((t_us - first_us) / 1e6, here, m, p, place, c)
+    return sorted(latest.values())
 
 
-def context_rank(context):
-    if context.startswith("Transaction."):
-        return 0
-    return {"Sample.Periodic": 1, "Sample.Clock": 2}.get(context, 3)
+def rank(reading):
+    """What is smaller is preferred: context, then a total, then location."""
+    context = CONTEXTS.index(reading.context) if reading.context in CONTEXTS else len(CONTEXTS)
+    location = LOCATIONS.index(reading.location) if reading.location in LOCATIONS else len(LOCATIONS)
+    return (context, PHASES[reading.phase] != TOTAL, location)
 
 
-def chosen(cleaned, measurand, *, sum_phases):
-    """One (time, value, context) per instant: best context, then a total before the sum, then best location."""
-    out = []
-    mine = [r for r in cleaned if r.measurand == measurand]
+def one_per_phase(readings, names):
+    """Phase number → reading; the first name of a signal and of a phase wins."""
+    best = {}
+    for r in sorted(readings, key=lambda r: (names.index(r.measurand), len(r.phase))):
+        best.setdefault(PHASES[r.phase], r)
+    return best
+
+
+def chosen(clean, names, how=sum):
+    """One (time, value, context) per instant; ``how`` makes one value of those of single phases."""
+    mine = [r for r in clean if r.measurand in names]
+    best = []
     for t in sorted({r.t for r in mine}):
         now = [r for r in mine if r.t == t]
-        candidates = []
-        for context in CONTEXT_ORDER:
-            for location in LOCATION_ORDER:
-                here = {r.phase: r.value for r in now if r.context == context and r.location == location}
-                rank = (context_rank(context), LOCATION_ORDER.index(location))
-                if "" in here:
-                    candidates.append((rank[0], 0, rank[1], CONTEXT_ORDER.index(context), here[""], context))
-                elif sum_phases:
-                    parts = [here[a] if a in here else here[b] for a, b in LINE_PHASES if a in here or b in here]
-                    if parts:
-                        candidates.append((rank[0], 1, rank[1], CONTEXT_ORDER.index(context), sum(parts), context))
-        if candidates:
-            best = min(candidates)
-            out.append((t, best[4], best[5]))
+        best_rank = min(rank(r) for r in now)
+        best.append(one_per_phase([r for r in now if rank(r) == best_rank], names))
+    most = max((len(phases) for phases in best if TOTAL not in phases), default=0)
+    out = []
+    for phases in best:
+        if how is sum and TOTAL not in phases and len(phases) < most:
+            continue
+        one = next(iter(phases.values()))
+        out.append((one.t, how([phases[n].value for n in sorted(phases)]), one.context))
     return out
 
 
-def phase_values(cleaned, measurand):
-    """Per instant the values of the phases L1, L2, L3 that were sent at the best context and location."""
+def phase_counts(clean):
+    """Per instant how many phases carry more than 1 A, where single phases are sent."""
+    complete = [t for t, _, _ in chosen(clean, CURRENT)]
     out = []
-    mine = [r for r in cleaned if r.measurand == measurand]
-    for t in sorted({r.t for r in mine}):
-        best = {}
-        for name in LINE_PHASES:
-            found = [r for r in mine if r.t == t and r.phase in name]
-            if found:
-                first = min(found, key=lambda r: (context_rank(r.context), LOCATION_ORDER.index(r.location)))
-                best[name[0]] = first.value
-        if best:
-            out.append((t, best))
+    for t in complete:
+        now = [r for r in clean if r.t == t and r.measurand in CURRENT and PHASES[r.phase] != TOTAL]
+        if now:
+            best_rank = min(rank(r) for r in now)
+            phases = one_per_phase([r for r in now if rank(r) == best_rank], CURRENT)
+            out.append((t, sum(1 for r in phases.values() if r.value > 1)))
     return out
 
 
@@ -183,129 +204,197 @@ def phase_values(cleaned, measurand):
 
 
 def deliverable(seconds, rated_kw):
-    """kWh that could be delivered in this time."""
-    kw = RATED_MARGIN * rated_kw if rated_kw else NO_LIMIT_KW
-    return kw * seconds / 3600
+    """Wh that could be delivered in this time."""
+    return (1.15 * (rated_kw * 1000) if rated_kw is not None else 400_000) * seconds / 3600
 
 
-def repaired(register, power, rated_kw, notes):
-    """The register's (time, kWh, context) readings after the repairs; adds to ``notes``."""
+def repaired(clean, power, rated_kw, notes):
+    """The register's (time, Wh) readings after the repairs; adds to ``notes``."""
+    register = chosen(clean, REGISTER)
+    if not looks_wrong(register, power, rated_kw):
+        return [(t, wh) for t, wh, _ in register]
+    clean = at_one_location(clean)
+    if chosen(clean, REGISTER) != register:
+        notes.add("register_mixed")
+    register = chosen(clean, REGISTER)
+    foreign = foreign_ends(register, rated_kw)
+    notes |= set(foreign.values())
+    contexts = {context for _, _, context in foreign}
+    register = chosen([r for r in clean if r.measurand not in REGISTER or r.context not in contexts], REGISTER)
+    in_one_scale = rescaled([(t, wh) for t, wh, _ in register], rated_kw, notes)
+    return scale_checked(in_one_scale, power, notes)
+
+
+def looks_wrong(register, power, rated_kw):
+    for (t0, a, _), (t1, b, _) in neighbours(register):
+        if b < a - 0.001 or b > a + deliverable(t1 - t0, rated_kw) + 20:
+            return True
+    rise = sum(max(0.0, b - a) for (_, a, _), (_, b, _) in neighbours(register))
+    integral = trapezoids(power)
+    return integral > 100 and rise > 0 and (700 < rise / integral < 1400 or 700 < integral / rise < 1400)
+
+
+def at_one_location(clean):
+    mine = [r for r in clean if r.measurand in REGISTER]
+    instants = {r.t for r in mine}
+    places = [p for p in [*LOCATIONS, "unknown"] if any(r.location == p for r in mine)]
+    count = {p: len({r.t for r in mine if r.location == p}) for p in places}
+    enough = [p for p in places if count[p] >= len(instants) / 2]
+    place = enough[0] if enough else max(places, key=lambda p: count[p])
+    return [r for r in clean if r.measurand not in REGISTER or r.location == place]
+
+
+def foreign_ends(register, rated_kw):
+    """Begin and End readings of another register than the samples → note."""
     samples = [r for r in register if r[2] not in (BEGIN, END)]
-    kept = list(register)
-    if samples:
-        for reading in list(kept):
-            t, kwh, context = reading
-            if context == BEGIN:
-                after = [s for s in samples if s[0] >= t]
-                if not after:
-                    continue
-                rise = after[0][1] - kwh
-                too_much = rise > deliverable(after[0][0] - t, rated_kw) + 0.01
-                if too_much and kwh <= 0.01:
-                    kept.remove(reading)
-                    notes.add("begin_zero_placeholder")
-                elif too_much or rise < -0.01:
-                    kept.remove(reading)
-                    notes.add("register_mixed")
-            if context == END:
-                before = [s for s in samples if s[0] <= t]
-                if not before:
-                    continue
-                rise = kwh - before[-1][1]
-                if rise > deliverable(t - before[-1][0], rated_kw) + 0.01 or rise < -0.01:
-                    kept.remove(reading)
-                    notes.add("register_mixed")
-    kept = rescaled(kept, rated_kw, notes)
-    return scale_checked(kept, power, notes)
+    if not samples:
+        return {}
+    first, last = samples[0], samples[-1]
+    highest = max(wh for _, wh, _ in samples)
+    delivered = last[1] - first[1]
+    slack = max(500.0, 0.1 * delivered) + 10
+    sentinels = (2**31 - 1, 2**32 - 1)
+    foreign = {}
+    for reading in register:
+        t, wh, context = reading
+        if context == BEGIN and t < first[0]:
+            rise = deliverable(first[0] - t, rated_kw) + 20
+            if wh in sentinels and first[1] != wh:
+                foreign[reading] = "register_mixed"
+            elif first[1] > wh + rise:
+                foreign[reading] = "begin_zero_placeholder" if wh <= 10 else "register_mixed"
+            elif first[1] < wh - 10 and first[1] <= rise and highest < wh:
+                foreign[reading] = "register_mixed"
+    foreign_begin = [wh for _, wh, _ in foreign][:1]
+    for reading in register:
+        t, wh, context = reading
+        if context != END or t < last[0]:
+            continue
+        rise = deliverable(t - last[0], rated_kw) + 20
+        if wh in sentinels and last[1] != wh:
+            foreign[reading] = "register_mixed"
+        elif last[1] - 10 <= wh <= last[1] + rise:
+            continue
+        elif (
+            (foreign_begin and abs(wh - foreign_begin[0] - delivered) <= slack)
+            or (wh < last[1] and first[1] > 10 and abs(wh - delivered) <= slack)
+            or (wh >= last[1] and first[1] <= 10_000 and wh > 10 * (last[1] + 1000))
+        ):
+            foreign[reading] = "register_mixed"
+    return foreign
 
 
 def rescaled(register, rated_kw, notes):
     """A register that continues 1000 times larger or smaller goes on in its first scale."""
+
+    def follows(t0, wh0, t1, wh1):
+        return wh0 - 10 <= wh1 <= wh0 + deliverable(t1 - t0, rated_kw) + 10
+
     out = []
     scale = 1.0
-    for t, kwh, context in register:
-        if out:
-            t0, kwh0, _ = out[-1]
-            here = kwh * scale
-            could = deliverable(t - t0, rated_kw) + 0.01
-            if not -0.01 <= here - kwh0 <= could:
-                for other in (scale * 1000, scale / 1000):
-                    if kwh0 > 0 and -0.01 <= kwh * other - kwh0 <= could:
-                        scale = other
-                        notes.add("unit_switched")
+    for i, (t, wh) in enumerate(register):
+        if out and out[-1][1] >= 100 and not follows(*out[-1], t, wh * scale):
+            for factor in (1000.0, 1 / 1000.0):
+                if not follows(*out[-1], t, wh * scale * factor):
+                    continue
+                here = [register[i]]
+                for later in register[i + 1 :]:
+                    if follows(*out[-1], later[0], later[1] * scale):
                         break
-        out.append((t, kwh * scale, context))
+                    here.append(later)
+                if not slows_or_races(out, here, scale, factor):
+                    scale *= factor
+                    notes.add("unit_switched")
+                    break
+        out.append((t, wh * scale))
     return out
+
+
+def slows_or_races(before, here, scale, factor):
+    """Whether the mean power as sent is nearer to the mean power before than the rescaled one."""
+    if len(before) < 2 or len(here) < 2:
+        return False
+    pace_before = (before[-1][1] - before[0][1]) / (before[-1][0] - before[0][0])
+    pace_here = (here[-1][1] - here[0][1]) * scale / (here[-1][0] - here[0][0])
+    if pace_before <= 0 or pace_here <= 0:
+        return False
+
+    def off(pace):
+        return max(pace / pace_before, pace_before / pace)
+
+    return off(pace_here) <= off(pace_here * factor)
 
 
 def scale_checked(register, power, notes):
     """A register whose whole rise is off the integral of measured power by about 1000 is rescaled."""
-    rise = sum(max(0.0, b[1] - a[1]) for a, b in zip(register, register[1:], strict=False))
     integral = trapezoids(power)
-    if rise > 0 and integral > 0:
-        for factor in (1000, 1 / 1000):
-            if 0.5 <= rise * factor / integral <= 2:
-                notes.add("unit_scale_suspect")
-                return [(t, kwh * factor, c) for t, kwh, c in register]
+    if not register or integral <= 100:
+        return register
+    falls = falls_of(register, max(resolution_of(register), 10.0), None)
+    rise = rise_of(without_drop_outs(register, falls))
+    for factor in (1000.0, 1 / 1000.0):
+        if 0.7 <= rise * factor / integral <= 1.4:
+            notes.add("unit_scale_suspect")
+            return [(t, wh * factor) for t, wh in register]
     return register
 
 
+def rise_of(register):
+    return sum(max(0.0, b - a) for (_, a), (_, b) in neighbours(register))
+
+
 def trapezoids(power):
-    return sum((a[1] + b[1]) / 2 * (b[0] - a[0]) / 3600 for a, b in zip(power, power[1:], strict=False))
+    return sum((a + b) / 2 * (t1 - t0) / 3600 for (t0, a), (t1, b) in neighbours(power))
 
 
 def resolution_of(register):
-    """The largest of 1, 10, 100, 1000 Wh that divides every value, in kWh."""
+    """The largest of 1, 10, 100, 1000 Wh that divides every value."""
     for wh in (1000, 100, 10):
-        if all(abs(kwh * 1000 / wh - round(kwh * 1000 / wh)) < 1e-6 for _, kwh in register):
-            return wh / 1000
-    return 0.001
+        if all(round(value * 1000) % (wh * 1000) == 0 for _, value in register):
+            return float(wh)
+    return 1.0
 
 
-# ------------------------------------------------------------------------------------------ falls of the register
+# ------------------------------------------------------------------------------------- falls of the register
 
 
 def falls_of(register, tol, rated_kw):
-    """Every fall by more than ``tol`` below the highest value since the start or the last fall."""
+    """Every fall by more than ``tol`` below the highest value since the start or since the last fall was over."""
     falls = []
-    peak = None
-    i = 0
+    high = 0
+    i = 1
     while i < len(register):
-        t, kwh = register[i]
-        if peak is None or kwh >= peak[1]:
-            peak = (t, kwh)
-            i += 1
-            continue
-        if peak[1] - kwh <= tol:
-            i += 1
-            continue
-        back = next((j for j in range(i + 1, len(register)) if register[j][1] >= peak[1] - tol), None)
-        if back is not None:
-            drop = peak[1] - min(v for _, v in register[i:back])
-            if register[back][1] - register[back - 1][1] >= drop / 2:
-                falls.append(Fall("drop_out", peak[0], register[back - 1][0], list(range(i, back)), drop))
-                i = back
-                continue
-        last = i
-        while last + 1 < len(register) and register[last + 1][1] < register[last][1] - tol:
-            last += 1
-        low = register[last]
-        falls.append(
-            Fall(kind_of_fall(peak, low, tol, rated_kw), peak[0], low[0], list(range(i, last + 1)), peak[1] - low[1])
-        )
-        peak = low
-        i = last + 1
+        value, peak = register[i][1], register[high][1]
+        if value >= peak:
+            high = i
+        elif value < peak - tol:
+            back = next((j for j in range(i + 1, len(register)) if register[j][1] >= peak - tol), None)
+            if back is not None:
+                drop = peak - min(v for _, v in register[i:back])
+                if register[back][1] - register[back - 1][1] >= drop / 2:
+                    low = list(range(i, back))
+                    falls.append(Fall("drop_out", register[high][0], register[back - 1][0], low))
+                    high = back
+                    i = back + 1
+                    continue
+            last = i
+            while last + 1 < len(register) and register[last + 1][1] < register[last][1] - tol:
+                last += 1
+            kind = kind_of_fall(register, high, last, tol, rated_kw)
+            falls.append(Fall(kind, register[high][0], register[last][0], list(range(i, last + 1))))
+            high = i = last
+        i += 1
     return falls
 
 
-def kind_of_fall(high, low, tol, rated_kw):
-    for wrap in (2**16 / 1000, 2**31 / 1000, 2**32 / 1000, 2**16, 2**31, 2**32):
-        rise = low[1] + wrap - high[1]
-        if 0 <= rise <= deliverable(low[0] - high[0], rated_kw) + tol:
+def kind_of_fall(register, high, low, tol, rated_kw):
+    (t0, before), (t1, after) = register[high], register[low]
+    fastest = max(((b - a) / (u - t) for (t, a), (u, b) in neighbours(register[: high + 1])), default=0)
+    could_rise = 1.5 * fastest * (t1 - t0) if fastest > 0 else deliverable(t1 - t0, rated_kw)
+    for wrap in (2**16, 2**31, 2**32, 2**16 * 1000, 2**31 * 1000, 2**32 * 1000):
+        if before < wrap and 0 <= after + wrap - before <= could_rise + tol:
             return "wrap"
-    if low[1] <= 1.0 and low[1] <= high[1] / 2:
-        return "reset"
-    return "rollback"
+    return "reset" if after <= 1000 and after <= before / 2 else "rollback"
 
 
 def without_drop_outs(register, falls):
@@ -318,150 +407,138 @@ def without_drop_outs(register, falls):
 
 def steps_of_power(power, register):
     """Each reading stands for the time half-way to its neighbours, at most the usual spacing on each side."""
-    spacings = [b[0] - a[0] for a, b in zip(power, power[1:], strict=False)]
-    usual = lower_median(spacings)
-    at = dict(register)
+    usual = lower_median([t1 - t0 for (t0, _), (t1, _) in neighbours(power)])
+    known = dict(register)
     steps = []
-    for i, (t, kw) in enumerate(power):
-        before = min((t - power[i - 1][0]) / 2, usual) if i > 0 else 0.0
-        after = min((power[i + 1][0] - t) / 2, usual) if i + 1 < len(power) else 0.0
-        steps.append(Step(t - before, t + after, kw, t, t))
-        if i + 1 < len(power):
-            t1 = power[i + 1][0]
-            if (t1 - t) / 2 > usual and t in at and t1 in at:
-                mean = (at[t1] - at[t]) * 3600 / (t1 - t)
-                steps.append(Step(t + usual, t1 - usual, max(0.0, mean), t, t1))
+    for i, (t, w) in enumerate(power):
+        start = t - min((t - power[i - 1][0]) / 2, usual) if i > 0 else t
+        end = t + min((power[i + 1][0] - t) / 2, usual) if i + 1 < len(power) else t
+        if steps and start - steps[-1].end > MOMENT:
+            t0 = power[i - 1][0]
+            if t0 in known and t in known and known[t] >= known[t0]:
+                mean = (known[t] - known[t0]) * 3600 / (t - t0)
+                steps.append(Step(steps[-1].end, start, mean, t0, t))
+        steps.append(Step(start, end, w, t, t))
     return steps
 
 
 def steps_of_register(register, resolution):
-    values = [v for _, v in register]
-    if max(values) == min(values):
-        return [Step(register[0][0], register[-1][0], 0.0, register[0][0], register[-1][0])]
-    moves = [i for i in range(1, len(register)) if values[i] != values[i - 1]]
-    rise = sum(max(0.0, values[i] - values[i - 1]) for i in range(1, len(values)))
-    hours = (register[moves[-1]][0] - register[moves[0] - 1][0]) / 3600
-    wait = 4 * resolution / (rise / hours) * 3600 if rise > 0 else 0.0
+    moves = [i for i in range(1, len(register)) if register[i][1] != register[i - 1][1]]
+    if not moves:
+        return [Step(register[0][0], register[-1][0], 0.0, register[0][0], register[-1][0])] if len(register) > 1 else []
+    seconds = register[moves[-1]][0] - register[moves[0] - 1][0]
+    rise = rise_of(register)
+    wait = 4 * resolution * seconds / rise if rise > 0 else 0.0
     kept = [register[0]]
-    for i in range(1, len(register)):
-        t, v = register[i]
-        if i == len(register) - 1 or v != kept[-1][1] or t - kept[-1][0] >= wait:
-            kept.append((t, v))
-    steps = []
-    for a, b in zip(kept, kept[1:], strict=False):
-        if b[1] >= a[1]:
-            steps.append(Step(a[0], b[0], (b[1] - a[1]) * 3600 / (b[0] - a[0]), a[0], b[0]))
-    return steps
-
-
-def steps_of_intervals(intervals):
+    for reading in register[1:]:
+        if reading[1] != kept[-1][1] or reading[0] - kept[-1][0] >= wait or reading is register[-1]:
+            kept.append(reading)
     return [
-        Step(a[0], b[0], b[1] * 3600 / (b[0] - a[0]), a[0], b[0])
-        for a, b in zip(intervals, intervals[1:], strict=False)
+        Step(t0, t1, (b - a) * 3600 / (t1 - t0), t0, t1) for (t0, a), (t1, b) in neighbours(kept) if b >= a
     ]
 
 
-def usual_voltage(voltage):
-    sane = [v for _, v in voltage if v > 90]
-    return median(sane) if sane else 230.0
+def steps_of_intervals(intervals):
+    return [Step(t0, t1, max(wh, 0.0) * 3600 / (t1 - t0), t0, t1) for (t0, _), (t1, wh) in neighbours(intervals)]
 
 
-def phase_counts(currents):
-    """Per instant how many phases carry more than 1 A."""
-    return [(t, sum(1 for a in phases.values() if a > 1)) for t, phases in currents]
+def flow_of(power, register, steady, intervals, resolution):
+    """(steps, what they are drawn from, how many readings that has)."""
+    if len(power) >= 2 and 2 * len(power) >= len(register):
+        return steps_of_power(power, steady), "power", len(power)
+    if len(register) >= 2:
+        return steps_of_register(steady, resolution), "register", len(register)
+    if len(intervals) >= 2:
+        return steps_of_intervals(intervals), "intervals", len(intervals)
+    return [], "", 0
 
 
 # ------------------------------------------------------------------------------------------------- session
 
 
-def read(readings, *, now_us, rated_kw=None, managed=False, started=None, ended=None, over=None):
-    """Everything that the rules look at, from the readings as they arrived."""
-    cleaned, sane = clean_readings(readings, now_us)
+def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, ended_us=None, over=True):
+    """Everything that the rules look at, from the readings as they arrived; None without a sane reading."""
+    sane = [r for r in readings if is_sane(r, now_us)]
+    if not sane:
+        return None
+    first_us = min(r[0] for r in sane)
+    clean = cleaned(sane, first_us)
     notes = set()
 
-    def channel(name, scale=1.0, sum_phases=True):
-        return [(t, v * scale) for t, v, _ in chosen(cleaned, name, sum_phases=sum_phases)]
+    def signal(names, how=sum):
+        return [(t, v) for t, v, _ in chosen(clean, names, how)]
 
-    power = [(t, max(0.0, kw)) for t, kw in channel("Power.Active.Import", 0.001)]
-    raw = [(t, v / 1000, c) for t, v, c in chosen(cleaned, "Energy.Active.Import.Register", sum_phases=True)]
-    fixed = repaired(raw, power, rated_kw, notes)
-    register = [(t, v) for t, v, _ in fixed]
+    def mean(values):
+        return sum(values) / len(values)
+
+    imported = signal(POWER)
+    voltage = signal(VOLTAGE, mean)
+    intervals = signal(INTERVAL)
+    register = repaired(clean, [(t, max(w, 0.0)) for t, w in imported], rated_kw, notes)
     resolution = resolution_of(register)
-    tol = max(resolution, 0.01)
+    tol = max(resolution, 10.0)
     falls = falls_of(register, tol, rated_kw)
-    intervals = channel("Energy.Active.Import.Interval", 0.001)
-    currents = phase_values(cleaned, "Current.Import")
-    voltage = [(r.t, r.value) for r in cleaned if r.measurand == "Voltage"]
-    volts = usual_voltage(voltage)
+    any_phase = any(spelled(r[4] or "", PHASES) for r in readings)
     is_dc = (
-        any(r.measurand == "Voltage" and r.phase == "" and r.value > 300 for r in cleaned)
+        (not any_phase and any(v > 300 for _, v in voltage))
         or (rated_kw or 0) > 43
-        or any(kw > 43 for _, kw in power)
+        or any(w > 43_000 for _, w in imported)
     )
-    phases = 1 if is_dc else max([n for _, n in phase_counts(currents)] + [1])
-    offers = channel("Power.Offered", 0.001)
+    counts = phase_counts(clean)
+    if not imported and len(register) < 2 and not intervals:
+        volts_at = dict(voltage)
+        imported = [(t, a * volts_at[t]) for t, a in signal(CURRENT) if t in volts_at]
+    power = [(t, max(w, 0.0)) for t, w in imported]
+    offers = signal(POWER_OFFERED)
     if not offers:
-        amperes = channel("Current.Offered", sum_phases=False)
-        offers = [(t, a * volts * phases / 1000) for t, a in amperes]
-    flow, source, count = [], "", 0
-    if len(power) >= 2 and len(power) >= len(register) / 2:
-        flow, source, count = steps_of_power(power, register), "power", len(power)
-    elif len(register) >= 2:
-        good = without_drop_outs(register, falls)
-        flow, source, count = steps_of_register(good, resolution), "register", len(register)
-    elif len(intervals) >= 2:
-        flow, source, count = steps_of_intervals(intervals), "intervals", len(intervals)
-    else:
-        by_current = [(t, max(0.0, a * volts / 1000)) for t, a in channel("Current.Import")]
-        if len(by_current) >= 2:
-            flow, source, count = steps_of_power(by_current, []), "current", len(by_current)
-    if ended is not None or any(r.context == END for r in cleaned):
-        over = True
+        usual = [v for _, v in voltage if v > 90]
+        volts = lower_median(usual) if usual else 230.0
+        phases = 1 if is_dc else max([n for _, n in counts] + [1])
+        offers = [(t, a * volts * phases) for t, a in signal(CURRENT_OFFERED, max)]
+    flow, source, count = flow_of(power, register, without_drop_outs(register, falls), intervals, resolution)
+
+    def seconds(us):
+        return None if us is None else (us - first_us) / 1e6
+
     return Session(
-        instants=sorted(sane),
-        clock_only_instants=[t for t in sorted(sane) if sane[t] == {"Sample.Clock"}],
+        first_us=first_us,
+        instants=sorted({seconds(r[0]) for r in sane}),
+        attended=sorted({seconds(r[0]) for r in sane if (r[6] or "").casefold() != "sample.clock"}),
+        measured=sorted({r.t for r in clean}),
         register=register,
-        register_contexts=[c for _, _, c in fixed],
         resolution=resolution,
         tol=tol,
+        falls=falls,
         power=power,
         intervals=intervals,
-        currents=currents,
-        voltage=voltage,
-        export=channel("Power.Active.Export", 0.001),
-        soc=[(t, v) for t, v in channel("SoC") if 0 < v <= 100],
+        phase_counts=counts,
+        export_power=sorted(signal(POWER_EXPORT) + [(t, -w) for t, w in imported if w < 0]),
+        export_register=signal(EXPORT_REGISTER),
+        export_intervals=signal(EXPORT_INTERVAL),
+        soc=[(t, v) for t, v in signal(SOC, mean) if 0 < v <= 100],
         offers=offers,
         flow=flow,
         flow_source=source,
         flow_readings=count,
-        falls=falls,
         notes=notes,
-        rated_kw=rated_kw,
         managed=managed,
-        started=started,
-        ended=ended,
-        over=bool(over),
+        started=seconds(started_us),
+        ended=seconds(ended_us),
+        over=over,
         is_dc=is_dc,
     )
 
 
-def energy_until(session, t):
-    """kWh so far at ``t``: rises of the register, else intervals, else power; None when none is known."""
-    if len(session.register) >= 2:
-        good = [r for r in without_drop_outs(session.register, session.falls) if r[0] <= t]
-        return sum(max(0.0, b[1] - a[1]) for a, b in zip(good, good[1:], strict=False))
-    if session.intervals:
-        return sum(v for when, v in session.intervals if when <= t)
-    if len(session.power) >= 2:
-        return trapezoids([p for p in session.power if p[0] <= t])
+def steady_register(s):
+    return without_drop_outs(s.register, s.falls)
+
+
+def energy_until(s, t):
+    """Wh so far at ``t``: rises of the register, else intervals, else power; None when none is known."""
+    if len(s.register) >= 2:
+        return rise_of([r for r in steady_register(s) if r[0] <= t + MOMENT])
+    if s.intervals:
+        return sum(wh for when, wh in s.intervals if when <= t + MOMENT)
+    if len(s.power) >= 2:
+        return trapezoids([p for p in s.power if p[0] <= t + MOMENT])
     return None
-
-
-def at(channel, t):
-    """The last value at or before ``t``; None when there is none."""
-    before = [v for when, v in channel if when <= t]
-    return before[-1] if before else None
-
-
-def between(channel, start, end):
-    return [(t, v) for t, v in channel if start <= t <= end]

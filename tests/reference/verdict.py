@@ -1,11 +1,34 @@
 """Units, the 6-hour window, past anomalies and merging, the slow and obvious way (contract, 3 and 4)."""
 
+from typing import NamedTuple
+
 from tests.reference.rules import findings_of
-from tests.reference.session import read
+from tests.reference.session import energy_until, read
 
 UNIT_US = 15 * 60 * 1_000_000
 WINDOW_US = 24 * UNIT_US
 WORST = ["info", "warning", "critical"]
+
+
+class Found(NamedTuple):
+    """One anomaly; units are None for a past one."""
+
+    category: str
+    start_us: int
+    end_us: int
+    severity: str
+    first_unit: int | None
+    last_unit: int | None
+
+
+class Twin(NamedTuple):
+    """What the twins say about a session."""
+
+    anomalies: list
+    past_anomalies: list
+    sequence_length: int
+    energy_wh: float | None
+    notes: set
 
 
 def merged(findings):
@@ -18,24 +41,24 @@ def merged(findings):
             out[-1] = (category, last[1], max(last[2], end), worst)
         else:
             out.append((category, start, end, severity))
-    return out
+    return sorted(out, key=lambda f: (f[1], f[0]))
 
 
 def verdict(readings, **session):
-    """Returns (anomalies, past anomalies, sequence_length); an anomaly is (category, start µs, end µs,
-    severity, first unit, last unit)."""
+    """Judges one session; arguments as ``session.read``."""
     s = read(readings, **session)
-    instants = [round(t * 1e6) for t in s.instants]
-    if not instants:
-        return [], [], 0
-    window = [t for t in instants if t >= instants[-1] - WINDOW_US]
-    first = window[0]
+    if s is None:
+        return Twin([], [], 0, None, set())
+    instants = [s.first_us + round(t * 1e6) for t in s.instants]
+    begin = min(t for t in instants if t >= instants[-1] - WINDOW_US)
 
     def unit(t):
-        return max(0, min(23, (t - first) // UNIT_US))
+        return max(0, min(23, (t - begin) // UNIT_US))
 
     anomalies, past = [], []
     for category, start, end, severity in merged(findings_of(s)):
-        place = anomalies if end >= first else past
-        place.append((category, start, end, severity, unit(start), unit(end)))
-    return anomalies, past, unit(instants[-1]) + 1
+        if end >= begin:
+            anomalies.append(Found(category, start, end, severity, unit(start), unit(end)))
+        else:
+            past.append(Found(category, start, end, severity, None, None))
+    return Twin(anomalies, past, unit(instants[-1]) + 1, energy_until(s, s.instants[-1]), s.notes)

@@ -4,11 +4,10 @@ Nothing of the simulator but its public records is used here: each definition is
 what was sent. A visible fault must be found, a normal session must show nothing.
 """
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import reduce
-from math import gcd
 
 import pytest
 from chargewatch.domain.categories import Category
@@ -18,6 +17,7 @@ FACTORS = {"Wh": 0.001, "kWh": 1.0, "W": 0.001, "kW": 1.0, "A": 1.0, "V": 1.0, "
 REGISTER = "Energy.Active.Import.Register"
 INTERVAL = "Energy.Active.Import.Interval"
 POWER = "Power.Active.Import"
+WINDOWS_S = (100, 300, 700, 1900, 2750)  # over which a register proves a level
 
 
 @dataclass
@@ -97,10 +97,10 @@ def _offer_a(session: SimulatedSession) -> float:
 
 
 def resolution_kwh(register_wh: list[Decimal]) -> float:
+    """The coarsest decimal step that all counts are multiples of."""
     if not register_wh:
         return 0.0
-    whole = [int(v * 1000) for v in register_wh]
-    return reduce(gcd, whole, 0) / 1e6
+    return next(step for step in (1000, 100, 10, 1) if all(v % step == 0 for v in register_wh)) / 1000
 
 
 # --- the definitions ------------------------------------------------------------------------------
@@ -122,9 +122,9 @@ def falls(s: Seen) -> Found:
 def pits(s: Seen) -> Found:
     if s.managed or len(s.at) < 4:
         return []
-    found, i = [], 1
+    found, i, highest = [], 1, max(_rate(s, k) for k in range(1, len(s.at)))
     while i < len(s.at) - 1:
-        j = _low_run_end(s, i)
+        j = None if _rate(s, i + 1) > 0.25 * highest else _low_run_end(s, i)
         if j is None:
             i += 1
             continue
@@ -136,22 +136,21 @@ def pits(s: Seen) -> Found:
 
 def _low_run_end(s: Seen, i: int) -> int | None:
     """The last j so that readings i to j are a pit: deep, long, between levels of 1 kW and more."""
-    before, best, peak = _level(s, max(i - 4, 0), i - 1), None, 0.0
+    before, peak = _level_before(s, i), 0.0
     if before < 1.0 or _rate(s, i) <= 0.25 * before:
         return None
     for j in range(i, len(s.at) - 1):
         lasts = s.at[j] - s.at[i]
         peak = s.power[j] if s.power is not None and s.power[j] > peak else peak
         if lasts > 7200 or peak > 0.25 * before:
-            break
-        if lasts < 180 or (s.power is not None and s.power[j + 1] < 1.0):
+            return None
+        if lasts < 180 or _rate(s, j + 2 if s.power is not None else j + 1) <= 0.25 * before:
             continue
-        after = _level(s, j + 1, min(j + 4, len(s.at) - 1))
-        peak = peak if s.power is not None else _mean_at_most(s, i, j)
-        deep = peak <= 0.25 * min(before, after)
-        if after >= 1.0 and after >= 0.5 * before and deep:
-            best = j
-    return best
+        after = _level_after(s, j)
+        deepest = peak if s.power is not None else _mean_at_most(s, i, j)
+        if after >= 1.0 and after >= 0.5 * before and deepest <= 0.25 * min(before, after):
+            return j
+    return None
 
 
 def _rate(s: Seen, i: int) -> float:
@@ -161,15 +160,23 @@ def _rate(s: Seen, i: int) -> float:
     return s.delivered(i - 1, i) / (s.at[i] - s.at[i - 1]) * 3600
 
 
-def _level(s: Seen, first: int, last: int) -> float:
+def _level_before(s: Seen, i: int) -> float:
+    """The highest of the last readings of power, or the highest mean that the register proves within 30 min."""
     if s.power is not None:
-        return max(s.power[first : last + 1])
-    means = [
-        (s.delivered(a, b) - s.step) / (s.at[b] - s.at[a]) * 3600
-        for a in range(first, last)
-        for b in range(a + 1, last + 1)
-    ]
-    return max(means, default=0.0)
+        return max(s.power[max(i - 3, 0) : i])
+    starts = {max(bisect_left(s.at, s.at[i - 1] - w), 0) for w in WINDOWS_S}
+    return max((_mean_at_least(s, a, i - 1) for a in starts if a < i - 1), default=0.0)
+
+
+def _level_after(s: Seen, j: int) -> float:
+    if s.power is not None:
+        return max(s.power[j + 1 : j + 13])
+    ends = {bisect_right(s.at, s.at[j + 1] + w) - 1 for w in WINDOWS_S}
+    return max((_mean_at_least(s, j + 1, b) for b in ends if b > j + 1), default=0.0)
+
+
+def _mean_at_least(s: Seen, first: int, last: int) -> float:
+    return (s.delivered(first, last) - s.step) / (s.at[last] - s.at[first]) * 3600
 
 
 def _mean_at_most(s: Seen, first: int, last: int) -> float:

@@ -11,14 +11,14 @@ from chargewatch.domain.categories import CONCERNS, DEFAULT_THRESHOLDS, Category
 from chargewatch.domain.verdict import (
     LAST_UNIT,
     UNIT_S,
-    WINDOW_S,
     Anomaly,
     BucketRange,
     Evidence,
     TimeRange,
     Verdict,
 )
-from chargewatch.features.record import SessionBatch, SessionRecord
+from chargewatch.features.batch import SessionBatch
+from chargewatch.features.record import SessionRecord
 from chargewatch.features.register import WH_PER_KWH
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import ReadingColumns, SessionColumns
@@ -27,6 +27,7 @@ MODEL_ID: Final = "model-csar2-base"
 MODEL_VERSION: Final = "0.1.0"
 
 _RULES: Final = (kwh_decrease.find, energy_pit.find, zero_session.find, charging_expected.find)
+_MOST_FACTS: Final = 24  # of an anomaly that was joined from many
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -92,7 +93,7 @@ def _judge(batch: SessionBatch, session: int) -> Verdict:
         if surest
         else round(confidence.confidence_in(None, record.instants, doubt_count), 4),
         confidence_basis=confidence.BASIS,
-        sequence_length=_unit(record.last_s - window_s) + 1,
+        sequence_length=_sequence_length(batch, session),
         anomalies=anomalies,
         past_anomalies=earlier,
         data_quality=notes,
@@ -107,13 +108,12 @@ def _normal(batch: SessionBatch, session: int, energy_wh: float | None, source: 
     notes = batch.notes(session)
     instants = int(batch.selection.instants[session])
     doubt_count = confidence.doubts(notes)
-    span_s = (int(batch.selection.last_us[session]) - int(batch.selection.first_us[session])) / 1e6
     return Verdict(
         is_anomaly=False,
         score=round(confidence.score_without(instants, doubt_count), 4),
         confidence=round(confidence.confidence_in(None, instants, doubt_count), 4),
         confidence_basis=confidence.BASIS,
-        sequence_length=_unit(span_s - _window_start_s(batch, session)) + 1 if instants else 0,
+        sequence_length=_sequence_length(batch, session),
         anomalies=(),
         past_anomalies=(),
         data_quality=notes,
@@ -142,22 +142,26 @@ def _join(a: Finding, b: Finding) -> Finding:
         start_s=a.start_s,
         end_s=max(a.end_s, b.end_s),
         severity=max(a.severity, b.severity, key=lambda s: order.index(s.value)),
-        facts=a.facts + b.facts,
+        facts=(a.facts + b.facts)[:_MOST_FACTS],
         disputed_wh=a.disputed_wh + b.disputed_wh,
     )
 
 
 def _window_start_s(batch: SessionBatch, session: int) -> float:
-    """Returns where the analysed window begins: 6 h before the last reading, at a reading; 0 for short sessions."""
-    first, last = int(batch.selection.first_us[session]), int(batch.selection.last_us[session])
-    span_s = (last - first) / 1e6
-    if span_s <= WINDOW_S:
-        return 0.0
-    return batch.first_reading_from(session, span_s - WINDOW_S)
+    """Returns where the analysed window begins: at the first reading of the last 6 h; 0 for short sessions."""
+    selection = batch.selection
+    return (int(selection.window_us[session]) - int(selection.first_us[session])) / 1e6
+
+
+def _sequence_length(batch: SessionBatch, session: int) -> int:
+    """Returns the unit of the last reading + 1; 0 without sane readings."""
+    last_us, window_us = int(batch.selection.last_us[session]), int(batch.selection.window_us[session])
+    return _unit((last_us - window_us) / 1e6) + 1 if last_us else 0
 
 
 def _unit(seconds: float) -> int:
-    return min(max(int(seconds // UNIT_S), 0), LAST_UNIT)
+    """Returns the 15-minute unit of a time since the beginning of the window, exact to the microsecond."""
+    return min(max(round(seconds * 1e6) // (UNIT_S * 1_000_000), 0), LAST_UNIT)
 
 
 def _anomaly(record: SessionRecord, finding: Finding, window_s: float, doubt_count: int) -> Anomaly:

@@ -1,6 +1,7 @@
 """The energy register of one session: its resolution, where it falls, and its course without drop-outs."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 WH_PER_KWH: Final = 1000.0
@@ -44,43 +45,51 @@ def falls(
     at_s: Sequence[float], wh: Sequence[float], tolerance_wh: float, rated_power_w: float = float("nan")
 ) -> list[Fall]:
     """Finds where the register (``wh`` at ``at_s``, in order of time) falls by more than ``tolerance_wh``."""
+    if all(a <= b for a, b in zip(wh, wh[1:], strict=False)):
+        return []
     found: list[Fall] = []
+    highest_from = list(accumulate(reversed(wh), max))[::-1]
+    paces = [(wh[i] - wh[i - 1]) / (at_s[i] - at_s[i - 1]) for i in range(1, len(wh))]
+    fastest = list(accumulate(paces, max, initial=0.0))
     peak = 0
     position = 1
     while position < len(wh):
         if wh[position] >= wh[peak]:
             peak = position
         elif wh[position] < wh[peak] - tolerance_wh:
-            fall = _describe(at_s, wh, peak, position, tolerance_wh, rated_power_w)
+            back = None
+            if highest_from[position] >= wh[peak] - tolerance_wh:
+                back = _comes_back(wh, peak, position, tolerance_wh)
+            if back is not None:
+                fall = Fall(peak, position, back - 1, back, "drop_out")
+            else:
+                fall = _lasting(at_s, wh, peak, position, tolerance_wh, rated_power_w, fastest[peak])
             found.append(fall)
             peak = position = fall.end if fall.back is None else fall.back
         position += 1
     return found
 
 
-def _describe(
-    at_s: Sequence[float], wh: Sequence[float], peak: int, low: int, tolerance_wh: float, rated_power_w: float
+def _lasting(
+    at_s: Sequence[float],
+    wh: Sequence[float],
+    peak: int,
+    low: int,
+    tolerance_wh: float,
+    rated_power_w: float,
+    fastest: float,
 ) -> Fall:
-    back = _comes_back(wh, peak, low, tolerance_wh)
-    if back is not None:
-        return Fall(peak, low, back - 1, back, "drop_out")
+    """Describes a fall after which the register does not come back; ``fastest`` is its highest pace before."""
     end = low
     while end + 1 < len(wh) and wh[end + 1] < wh[end] - tolerance_wh:
         end += 1
-    could_rise = _likely_rise_wh(at_s, wh, peak, at_s[end] - at_s[peak], rated_power_w) + tolerance_wh
+    seconds = at_s[end] - at_s[peak]
+    could_rise = 1.5 * fastest * seconds if fastest > 0 else greatest_rise_wh(seconds, rated_power_w)
+    could_rise += tolerance_wh
     if any(wh[peak] < wrap and 0.0 <= wh[end] + wrap - wh[peak] <= could_rise for wrap in _WRAPS):
         return Fall(peak, low, end, None, "wrap")
     near_zero = wh[end] <= min(WH_PER_KWH, 0.5 * wh[peak])
     return Fall(peak, low, end, None, "reset" if near_zero else "rollback")
-
-
-def _likely_rise_wh(
-    at_s: Sequence[float], wh: Sequence[float], peak: int, seconds: float, rated_power_w: float
-) -> float:
-    """Returns what 1.5 times the fastest rise up to ``peak`` gives; without a rise, what could be delivered."""
-    paces = [(wh[i] - wh[i - 1]) / (at_s[i] - at_s[i - 1]) for i in range(1, peak + 1)]
-    fastest = max(paces, default=0.0)
-    return 1.5 * fastest * seconds if fastest > 0 else greatest_rise_wh(seconds, rated_power_w)
 
 
 def _comes_back(wh: Sequence[float], peak: int, low: int, tolerance_wh: float) -> int | None:

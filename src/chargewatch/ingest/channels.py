@@ -30,6 +30,8 @@ class Channel(IntEnum):
     SOC = 6
     VOLTAGE = 7
     POWER_EXPORT = 8
+    EXPORT_REGISTER = 9
+    EXPORT_INTERVAL = 10
 
 
 class PhaseRule(IntEnum):
@@ -53,6 +55,8 @@ _FEEDS: Final = {
     Measurand.DISPLAY_PRESENT_SOC: Channel.SOC,
     Measurand.VOLTAGE: Channel.VOLTAGE,
     Measurand.POWER_ACTIVE_EXPORT: Channel.POWER_EXPORT,
+    Measurand.ENERGY_ACTIVE_EXPORT_REGISTER: Channel.EXPORT_REGISTER,
+    Measurand.ENERGY_ACTIVE_EXPORT_INTERVAL: Channel.EXPORT_INTERVAL,
 }
 
 PHASE_RULES: Final = {
@@ -65,6 +69,8 @@ PHASE_RULES: Final = {
     Channel.SOC: PhaseRule.MEAN,
     Channel.VOLTAGE: PhaseRule.MEAN,
     Channel.POWER_EXPORT: PhaseRule.SUM,
+    Channel.EXPORT_REGISTER: PhaseRule.SUM,
+    Channel.EXPORT_INTERVAL: PhaseRule.SUM,
 }
 
 # Lookups by code; the last entry serves the code -1 (unknown).

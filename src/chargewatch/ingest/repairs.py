@@ -22,9 +22,9 @@ _SLACK_WH: Final = 500.0
 class RegisterReadings(NamedTuple):
     """The register of one session: ``at_s`` in order of time, ``wh``, and the OCPP context code of each."""
 
-    at_s: Sequence[float]
-    wh: Sequence[float]
-    context: Sequence[int]
+    at_s: list[float]
+    wh: list[float]
+    context: list[int]
 
 
 def foreign_ends(register: RegisterReadings, tolerance_wh: float, power_w: float) -> dict[int, NoteCode]:
@@ -37,14 +37,16 @@ def foreign_ends(register: RegisterReadings, tolerance_wh: float, power_w: float
         return {}
     limit_w = power_w if math.isfinite(power_w) else _ANY_POWER_W
     found: dict[int, NoteCode] = {}
-    begins = [i for i in range(samples[0]) if register.context[i] == BEGIN]
-    for i in begins:
-        note = _judge_begin(register, i, samples, tolerance_wh, limit_w)
+    for i in range(samples[0]):
+        note = None
+        if register.context[i] == BEGIN:
+            note = _judge_begin(register, i, samples, tolerance_wh, limit_w)
         if note is not None:
             found[i] = note
+    foreign_begin = register.wh[min(found)] if found else None
     for i in range(samples[-1] + 1, len(register.wh)):
         if register.context[i] == END and _is_foreign_end(
-            register, i, begins, samples, tolerance_wh, limit_w
+            register, i, foreign_begin, samples, tolerance_wh, limit_w
         ):
             found[i] = NoteCode.REGISTER_MIXED
     return found
@@ -69,11 +71,12 @@ def _judge_begin(
 def _is_foreign_end(
     register: RegisterReadings,
     end: int,
-    begins: list[int],
+    foreign_begin: float | None,
     samples: list[int],
     tolerance_wh: float,
     limit_w: float,
 ) -> bool:
+    """Tells whether the End follows from another register: from that of a foreign Begin, or one that starts at 0."""
     at, wh = register.at_s, register.wh
     value, first, last = wh[end], wh[samples[0]], wh[samples[-1]]
     if value in _SENTINELS_WH and last != value:
@@ -83,8 +86,8 @@ def _is_foreign_end(
         return False
     delivered = last - first
     slack = max(_SLACK_WH, 0.1 * delivered) + tolerance_wh
-    if begins:
-        return abs(value - wh[begins[0]] - delivered) <= slack
+    if foreign_begin is not None and abs(value - foreign_begin - delivered) <= slack:
+        return True
     if value < last:
         return first > tolerance_wh and abs(value - delivered) <= slack
     return first <= 10 * _SCALE and value > 10 * (last + _SCALE)
@@ -93,7 +96,10 @@ def _is_foreign_end(
 def undo_unit_switches(
     at_s: Sequence[float], wh: Sequence[float], tolerance_wh: float, power_w: float
 ) -> tuple[list[float], int]:
-    """Rescales the register where it continues 1000 times larger or smaller; returns it and the switches."""
+    """Rescales the register where it continues 1000 times larger or smaller; returns it and the switches.
+
+    ``power_w`` is the most that the charger can deliver (NaN: not known).
+    """
     limit_w = power_w if math.isfinite(power_w) else _ANY_POWER_W
     repaired = [wh[0]] if wh else []
     scale = 1.0
@@ -102,9 +108,10 @@ def undo_unit_switches(
         rise = limit_w * (at_s[i] - at_s[i - 1]) / 3600.0 + tolerance_wh
         for factor in (_SCALE, 1 / _SCALE):
             candidate = wh[i] * scale * factor
-            if _continues(repaired[-1], wh[i] * scale, candidate, rise, tolerance_wh) and _stays(
-                at_s, wh, i, scale, factor, repaired
-            ):
+            if not _continues(repaired[-1], wh[i] * scale, candidate, rise, tolerance_wh):
+                continue
+            until = _switched_until(at_s, wh, i, scale, repaired[-1], tolerance_wh, limit_w)
+            if _keeps_pace(at_s, wh, i, until, scale, factor, repaired):
                 scale *= factor
                 switches += 1
                 break
@@ -118,14 +125,37 @@ def _continues(before: float, plain: float, rescaled: float, rise: float, tolera
     return impossible and before >= 10 * tolerance_wh and before - tolerance_wh <= rescaled <= before + rise
 
 
-def _stays(
-    at_s: Sequence[float], wh: Sequence[float], i: int, scale: float, factor: float, repaired: Sequence[float]
+def _switched_until(
+    at_s: Sequence[float],
+    wh: Sequence[float],
+    i: int,
+    scale: float,
+    before: float,
+    tolerance_wh: float,
+    limit_w: float,
+) -> int:
+    """Returns the last reading before one that follows in the old scale, else the last of all."""
+    for j in range(i + 1, len(wh)):
+        rise = limit_w * (at_s[j] - at_s[i - 1]) / 3600.0 + tolerance_wh
+        if before - tolerance_wh <= wh[j] * scale <= before + rise:
+            return j - 1
+    return len(wh) - 1
+
+
+def _keeps_pace(
+    at_s: Sequence[float],
+    wh: Sequence[float],
+    i: int,
+    until: int,
+    scale: float,
+    factor: float,
+    repaired: Sequence[float],
 ) -> bool:
-    """Compares the pace after the switch with the pace before, rescaled and plain; without either it stays."""
-    if i + 1 >= len(wh) or len(repaired) < 2 or at_s[i - 1] <= at_s[0]:
+    """Compares the pace after the switch with the pace before, rescaled and plain; True without either."""
+    if until <= i or len(repaired) < 2:
         return True
     pace = (repaired[-1] - repaired[0]) / (at_s[i - 1] - at_s[0])
-    after = (wh[-1] - wh[i]) * scale / (at_s[-1] - at_s[i])
+    after = (wh[until] - wh[i]) * scale / (at_s[until] - at_s[i])
     if pace <= 0 or after <= 0:
         return True
     return abs(math.log(after * factor / pace)) < abs(math.log(after / pace))

@@ -2,13 +2,16 @@
 
 Sorts by time, lets the last of repeated readings count, converts units, prefers ``Transaction.*`` before
 ``Sample.Periodic`` before ``Sample.Clock`` before others, a total before the sum of the phases, and
-``Outlet`` before ``Inlet``, ``Cable``, ``EV``, ``Body``. Works on all sessions of a batch at once.
+``Outlet`` before ``Inlet``, ``Cable``, ``EV``, ``Body``; of two names for one signal (``L1`` and ``L1-N``,
+``SoC`` and ``Display.PresentSOC``) the one that the vocabulary lists first. Works on all sessions of a batch
+at once, and on each as if it were alone.
 """
 
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from chargewatch.domain.verdict import WINDOW_S
 from chargewatch.domain.vocabulary import CONTEXT_CODES
 from chargewatch.ingest.channels import (
     CHANNEL_OF_MEASURAND,
@@ -23,11 +26,24 @@ from chargewatch.ingest.channels import (
     Channel,
     PhaseRule,
 )
-from chargewatch.ingest.columns import EARLIEST_SANE_US, Codes, Flags, Floats, Integers, ReadingColumns, steps
+from chargewatch.ingest.columns import (
+    AHEAD_US,
+    EARLIEST_SANE_US,
+    Codes,
+    Flags,
+    Floats,
+    Integers,
+    ReadingColumns,
+    steps,
+)
 
 _CHANNELS: Final = len(Channel)
 _ACTIVE_CURRENT_A: Final = 1.0
 _CLOCK: Final = CONTEXT_CODES["sample.clock"]
+_ALIASES: Final = 1024  # more than there are pairs of measurand and phase code
+_WINDOW_US: Final = WINDOW_S * 1_000_000
+#: No meter shows more than this, in any unit.
+_LARGEST_VALUE: Final = 1e15
 
 
 class Series(NamedTuple):
@@ -47,17 +63,17 @@ class Series(NamedTuple):
 class Selection(NamedTuple):
     """What is left of a batch of readings for the analysis, and what was noticed on the way.
 
-    ``first_us`` and ``last_us`` are the first and last sane, analysable instants (0 where there is none);
-    ``instants`` counts the distinct ones, ``clock_only`` those without any other context than
-    ``Sample.Clock``. ``longest_gap_s`` and ``usual_gap_s`` describe the spacing of the instants.
+    ``first_us`` and ``last_us`` are the first and last sane instants, analysable or not (0 where there is
+    none), ``window_us`` the first one of the last six hours, ``attended_*`` the same without clock-aligned
+    readings. ``instants`` counts the distinct analysable instants, ``gaps`` the long gaps between them.
     """
 
     series: tuple[Series, ...]
     first_us: Integers
     last_us: Integers
+    window_us: Integers
     instants: Integers
     gaps: Integers
-    usual_gap_s: Floats
     attended_first_us: Integers
     attended_last_us: Integers
     clock_faults: Integers
@@ -87,24 +103,24 @@ def select(columns: ReadingColumns, now_us: int, dropped: Flags | None = None) -
         & (QUANTITY_OF_UNIT[columns.unit] == QUANTITY_OF_MEASURAND[columns.measurand])
         & ~columns.signed
     )
-    sane = (columns.at_us >= EARLIEST_SANE_US) & (columns.at_us <= now_us + 86_400_000_000)
-    numeric = np.isfinite(columns.value)
+    sane = (columns.at_us >= EARLIEST_SANE_US) & (columns.at_us <= now_us + AHEAD_US)
+    numeric = np.abs(columns.value) <= _LARGEST_VALUE
     usable = known & sane & numeric
     session_of = np.repeat(np.arange(sessions), steps(columns.offsets))
     channel = CHANNEL_OF_MEASURAND[columns.measurand]
     analysed = usable & (channel >= 0) & (PHASE_NUMBER[columns.phase] < 9)
     if dropped is not None:
         analysed &= ~dropped
+    spans = _spans(columns, sane, analysed, session_of)
     rows = np.flatnonzero(analysed)
-    spans = _spans(columns, rows, session_of[rows], sessions)
     series, phases_summed = _choose(columns, rows, session_of[rows], channel[rows], spans.first_us)
     return Selection(
         series=series,
         first_us=spans.first_us,
         last_us=spans.last_us,
+        window_us=spans.window_us,
         instants=spans.instants,
         gaps=spans.gaps,
-        usual_gap_s=spans.usual_gap_s,
         attended_first_us=spans.attended_first_us,
         attended_last_us=spans.attended_last_us,
         clock_faults=_per_session(columns, ~sane),
@@ -118,28 +134,35 @@ def select(columns: ReadingColumns, now_us: int, dropped: Flags | None = None) -
 class _Spans(NamedTuple):
     first_us: Integers
     last_us: Integers
+    window_us: Integers
     instants: Integers
     gaps: Integers
-    usual_gap_s: Floats
     attended_first_us: Integers
     attended_last_us: Integers
 
 
-def _spans(columns: ReadingColumns, rows: Integers, session_of: Integers, sessions: int) -> _Spans:
+def _spans(columns: ReadingColumns, sane: Flags, analysed: Flags, session_of: Integers) -> _Spans:
     """Returns when each session is seen. "Attended" leaves out clock-aligned readings."""
-    at = columns.at_us[rows]
-    step_back = steps(at) < 0
-    if np.any(step_back & (steps(session_of) == 0)):
-        order = np.lexsort((at, session_of))
-        at, session_of, rows = at[order], session_of[order], rows[order]
-    fresh = np.ones(len(at), np.bool_)
-    fresh[1:] = (steps(at) != 0) | (steps(session_of) != 0)
+    sessions = columns.sessions
+    rows = np.flatnonzero(sane)
+    at, owner = columns.at_us[rows], session_of[rows]
+    if np.any((steps(at) < 0) & (steps(owner) == 0)):
+        order = np.lexsort((at, owner))
+        rows, at, owner = rows[order], at[order], owner[order]
+    first, last = _extremes(at, owner, sessions)
     attended = columns.context[rows] != _CLOCK
-    instants = np.bincount(session_of[fresh], minlength=sessions)
-    first, last = _extremes(at, session_of, sessions)
-    attended_first, attended_last = _extremes(at[attended], session_of[attended], sessions)
-    gaps, usual = _gaps(at[fresh], session_of[fresh], sessions)
-    return _Spans(first, last, instants, gaps, usual, attended_first, attended_last)
+    attended_first, attended_last = _extremes(at[attended], owner[attended], sessions)
+    window = first.copy()
+    for s in np.flatnonzero(last - first > _WINDOW_US):
+        own = at[np.searchsorted(owner, s) : np.searchsorted(owner, s, side="right")]
+        window[s] = own[np.searchsorted(own, last[s] - _WINDOW_US)]
+    measured = analysed[rows]
+    at, owner = at[measured], owner[measured]
+    fresh = np.ones(len(at), np.bool_)
+    fresh[1:] = (steps(at) != 0) | (steps(owner) != 0)
+    instants = np.bincount(owner[fresh], minlength=sessions)
+    gaps = _gaps(at[fresh], owner[fresh], sessions)
+    return _Spans(first, last, window, instants, gaps, attended_first, attended_last)
 
 
 def _extremes(at: Integers, session_of: Integers, sessions: int) -> tuple[Integers, Integers]:
@@ -153,19 +176,25 @@ def _extremes(at: Integers, session_of: Integers, sessions: int) -> tuple[Intege
     return first, last
 
 
-def _gaps(at: Integers, session_of: Integers, sessions: int) -> tuple[Integers, Floats]:
-    """Counts gaps over four times the session's median spacing (and five minutes); returns that median."""
+def _gaps(at: Integers, session_of: Integers, sessions: int) -> Integers:
+    """Counts gaps over four times the session's usual spacing (and five minutes)."""
     inside = steps(session_of) == 0
     gap_s = steps(at)[inside] / 1e6
     owner = session_of[1:][inside]
-    ranked = gap_s[np.lexsort((gap_s, owner))]
+    usual_s = lower_medians(gap_s, owner, sessions)
+    wide = gap_s > np.maximum(4.0 * usual_s[owner], 300.0)
+    return np.bincount(owner[wide], minlength=sessions)
+
+
+def lower_medians(values: Floats, owner: Integers, sessions: int) -> Floats:
+    """Returns the lower median of each session's values; ``owner`` is sorted. 0 without values."""
+    ranked = values[np.lexsort((values, owner))]
     bounds = np.searchsorted(owner, np.arange(sessions + 1))
     count = steps(bounds)
-    usual = np.zeros(sessions)
+    medians = np.zeros(sessions)
     some = count > 0
-    usual[some] = ranked[bounds[:-1][some] + (count[some] - 1) // 2]
-    wide = gap_s > np.maximum(4.0 * usual[owner], 300.0)
-    return np.bincount(owner[wide], minlength=sessions), usual
+    medians[some] = ranked[bounds[:-1][some] + (count[some] - 1) // 2]
+    return medians
 
 
 def _choose(
@@ -176,19 +205,18 @@ def _choose(
     phase = PHASE_NUMBER[columns.phase[rows]]
     context = columns.context[rows]
     preference = (CONTEXT_RANK[context] * 2 + (phase > 0)) * 8 + LOCATION_RANK[columns.location[rows]]
-    fine = preference * 4 + phase
+    alias = columns.measurand[rows].astype(np.int64) * 16 + columns.phase[rows]
+    fine = (preference * 4 + phase) * _ALIASES + alias
     group = channel.astype(np.int64) * sessions + session_of
     at = columns.at_us[rows]
     order = np.lexsort((fine, at, group))
     rows, group, at, fine, preference = rows[order], group[order], at[order], fine[order], preference[order]
     new_instant = np.ones(len(rows), np.bool_)
     new_instant[1:] = (steps(at) != 0) | (steps(group) != 0)
-    repeated = np.zeros(len(rows), np.bool_)
-    repeated[:-1] = ~new_instant[1:] & (steps(fine) == 0)  # a later row with the same key follows
-    keep = ~repeated
+    keep = _one_a_key(new_instant, fine)
     if not keep.all():
         new_instant = _carry_starts(new_instant, keep)
-        rows, group, at, preference = rows[keep], group[keep], at[keep], preference[keep]
+        rows, group, preference = rows[keep], group[keep], preference[keep]
     unit = columns.unit[rows]
     # To a thousandth of the base unit: 3.8 kWh sent as 3.8000000000000003 is no move of the register.
     value = np.round(columns.value[rows] * FACTOR_OF_UNIT[unit] + OFFSET_OF_UNIT[unit], 3)
@@ -204,6 +232,21 @@ def _choose(
         summed[np.unique(group[starts][by_phase & energy_or_power] % sessions)] = True
     starts, chosen, active = starts[complete], chosen[complete], active[complete]
     return _split(columns, rows[starts], group[starts], chosen, active, first_us), summed
+
+
+def _one_a_key(new_instant: Flags, fine: Integers) -> Flags:
+    """Marks, of the rows of one key, the last one, and of two names for one signal the first name."""
+    keep = np.ones(len(fine), np.bool_)
+    within = ~new_instant[1:]
+    keep[:-1] = ~(within & (steps(fine) == 0))
+    signal = fine // _ALIASES
+    other_name = within & (steps(signal) == 0) & (steps(fine) != 0)
+    if other_name.any():
+        # Only rows of the signal's first name stay: those whose name is that of the signal's first row.
+        fresh = np.ones(len(fine), np.bool_)
+        fresh[1:] = ~(within & (steps(signal) == 0))
+        keep &= fine == fine[np.maximum.accumulate(np.where(fresh, np.arange(len(fine)), 0))]
+    return keep
 
 
 def _carry_starts(new_instant: Flags, keep: Flags) -> Flags:

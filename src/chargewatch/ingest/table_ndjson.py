@@ -149,7 +149,9 @@ def _columns(lines: Sequence[_Line]) -> dict[str, Column]:
 def _numbers(values: Sequence[float | str | None]) -> Column:
     """Returns numbers as they are, or all as text where some are text."""
     if any(type(value) is str for value in values):
-        return pa.array([None if v is None else v if type(v) is str else repr(v) for v in values], pa.string())
+        return pa.array(
+            [None if v is None else v if type(v) is str else repr(v) for v in values], pa.string()
+        )
     return pa.array(values, pa.float64())
 
 

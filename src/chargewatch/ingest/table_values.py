@@ -116,7 +116,7 @@ def words(column: Column) -> Words:
     return Words(number, texts)
 
 
-def names(column: Column, codes: Mapping[str, int], salt: int) -> Names:
+def names(column: Column, codes: Mapping[str, int], salt: str) -> Names:
     """Returns the codes of a column of names, whatever their case; ``salt`` keeps columns apart."""
     number, texts = words(column)
     table = np.array([codes.get((text or "").casefold(), UNKNOWN) for text in texts] + [-2], np.int8)
@@ -134,7 +134,11 @@ def numbers(column: Column) -> Numbers:
     if pa.types.is_null(column.type):
         return _no_numbers(len(column))
     missing = _nulls(column)
-    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
+    if (
+        pa.types.is_floating(column.type)
+        or pa.types.is_integer(column.type)
+        or pa.types.is_decimal(column.type)
+    ):
         value = _floats(column)
     else:
         text = _plain(column)
@@ -167,7 +171,11 @@ def choices(column: Column) -> Choices:
     if pa.types.is_boolean(column.type):
         value[~missing] = _flags(column)[~missing]
         return Choices(value, np.zeros(len(column), np.bool_))
-    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
+    if (
+        pa.types.is_floating(column.type)
+        or pa.types.is_integer(column.type)
+        or pa.types.is_decimal(column.type)
+    ):
         floats = _floats(column)
         value[floats == 1.0], value[floats == 0.0] = 1, 0
         return Choices(value, (value < 0) & ~missing & ~np.isnan(floats))

@@ -400,10 +400,10 @@ def _read_secret_file(name: str, path: str) -> str:
 
 def _read_dotenv(path: Path) -> Iterator[tuple[str, str]]:
     """``NAME=value`` lines; quotes around a value are taken off, nothing in it is expanded."""
+    if not path.is_file():
+        return
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return
     except (OSError, UnicodeError):
         raise SettingsError(f"cannot read {path}") from None
     for number, line in enumerate(lines, 1):

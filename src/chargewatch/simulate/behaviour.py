@@ -106,12 +106,17 @@ def _ac_visit(
 
 
 def _with_idle_draw(rng: np.random.Generator, visit: Visit, power: float) -> Visit:
-    """Adds standby of a few watts, and now and then air-conditioning once the battery has its fill."""
+    """Adds standby of a few watts, and now and then air-conditioning once the battery has its fill.
+
+    What follows the end of charging within two hours stays below 1 kW: charging that seems to come
+    back after a short pause would be a pit by the definition.
+    """
     standby = float(rng.uniform(0.001, 0.006)) if rng.random() < 0.3 else 0.0
     afterwards: tuple[Span, ...] = ()
     if rng.random() < 0.05:
-        begin = float(rng.uniform(900, 10800))
-        draw = power * float(rng.uniform(0.1, 0.33))
+        soon = rng.random() < 0.4
+        begin = float(rng.uniform(900, 7200) if soon else rng.uniform(9600, 18000))
+        draw = float(rng.uniform(0.3, 0.9)) if soon else power * float(rng.uniform(0.1, 0.4))
         afterwards = (Span(begin, begin + float(rng.uniform(600, 1500)), draw),)
     return Visit(
         visit.arrival_soc,

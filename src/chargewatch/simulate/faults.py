@@ -220,6 +220,7 @@ def _early_stop(plan: Plan, rng: np.random.Generator) -> Plan:
 
 
 UNMANAGED: Final = Needs(managed=False)
+FINE: Final = Needs(resolution_at_most_wh=10)
 KNOWN_SOC: Final = Needs(managed=False, soc=True, power=True)
 
 PIT_MECHANISMS: Final = (
@@ -231,9 +232,9 @@ PIT_MECHANISMS: Final = (
 )
 ZERO_MECHANISMS: Final = (
     Mechanism("never_starts", Needs(), _never_starts),
-    Mechanism("standby_draw", Needs(), _standby_draw),
-    Mechanism("auxiliaries_only", Needs(), _auxiliaries_only),
-    Mechanism("handshake_loop", Needs(), _handshake_loop),
+    Mechanism("standby_draw", FINE, _standby_draw),
+    Mechanism("auxiliaries_only", FINE, _auxiliaries_only),
+    Mechanism("handshake_loop", FINE, _handshake_loop),
 )
 EXPECTED_MECHANISMS: Final = (
     Mechanism("soc_stop", KNOWN_SOC, _soc_stop),

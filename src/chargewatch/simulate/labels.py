@@ -161,7 +161,7 @@ def _zero(_span: Span, seen: _Seen) -> _Evidence | None:
     lasts = float(seen.at_s[last] - seen.at_s[0])
     if lasts <= 0:
         return None
-    idle = seen.rise_kwh(0, last) < 0.1 and _highest_power(0, last, seen) <= 0.3
+    idle = seen.rise_kwh(0, last) < 0.1 - 1e-6 and _highest_power(0, last, seen) <= 0.3
     full = seen.soc is not None and bool(seen.soc[0] >= 95.0)
     return _Evidence(0, last, lasts >= 300.0 and idle and not full)
 

@@ -17,6 +17,8 @@ from chargewatch.simulate.truth import Truth
 
 SAMPLINGS_S: Final = (10.0, 30.0, 60.0, 300.0, 900.0)
 RESOLUTIONS_WH: Final = (1, 10, 100, 1000)
+SLOWEST_FOR_POWER_ONLY_S: Final = 60.0
+"""Samples of power alone, further apart than this, do not tell how much energy flowed."""
 
 _SAMPLING_SHARES: Final[dict[Kind, tuple[float, ...]]] = {
     "ac": (0.02, 0.06, 0.32, 0.28, 0.32),
@@ -105,7 +107,7 @@ def draw_meter(rng: np.random.Generator, charger: Charger) -> Meter:
     power = _draw_power(rng, charger)
     energy_only = power == "none"
     register: Literal["session", "lifetime", "none"] = "lifetime" if rng.random() < 0.6 else "session"
-    if kind == "dc" and not energy_only and rng.random() < 0.03:
+    if kind == "dc" and not energy_only and sampling <= SLOWEST_FOR_POWER_ONLY_S and rng.random() < 0.04:
         register = "none"
     clock_aligned = bool(sampling >= 300 and rng.random() < 0.4)
     blind = energy_only and resolution >= 1000  # 1 kWh steps alone cannot tell rest from slow charging

@@ -209,8 +209,8 @@ def _stops_at_target(plan: Plan, rng: np.random.Generator) -> Plan:
 
 def _target_sent(plan: Plan, rng: np.random.Generator) -> Plan:
     """The car stops below 80 %, at the target that it reports (OCPP 2.1 Display.TargetSOC)."""
-    visit = replace(plan.visit, target_soc=float(rng.choice((60.0, 70.0, 75.0))) + 0.6)
     plan = plain(plan)
+    visit = replace(plan.visit, target_soc=float(rng.choice((60.0, 70.0, 75.0))) + 0.6)
     least = plan.station.meter.restrictions().least_kwh()
     arrival = visit.target_soc - float(rng.uniform(least, least + 12.0)) * plan.vehicle.soc_per_kwh()
     charging = 3600.0 * plan.vehicle.kwh_between(arrival, visit.target_soc) / plan.power_kw()

@@ -103,7 +103,7 @@ def on_grid(at_s: float) -> float:
 
 def shown_s(sampling_s: float, seconds: float) -> float:
     """How long something must last for readings that span ``seconds`` to fall into it for certain."""
-    return (ceil(seconds / sampling_s) + 1) * sampling_s + 20.0
+    return (ceil((seconds + 2.0) / sampling_s) + 1) * sampling_s + 20.0
 
 
 def sides_s(plan: Plan, rng: np.random.Generator) -> tuple[float, float]:

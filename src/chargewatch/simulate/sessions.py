@@ -10,7 +10,7 @@ from chargewatch.domain.categories import Category
 from chargewatch.simulate.catalogue import MECHANISMS, fault_named, near_miss_named
 from chargewatch.simulate.faults import Mechanism
 from chargewatch.simulate.labels import label_faults
-from chargewatch.simulate.meters import observe
+from chargewatch.simulate.meters import SLOWEST_FOR_POWER_ONLY_S, observe
 from chargewatch.simulate.plans import Plan, draw_plan
 from chargewatch.simulate.records import Kind, SimulatedSession
 from chargewatch.simulate.sending import send
@@ -133,4 +133,7 @@ def _station(rng: np.random.Generator, needs: Needs, kind: Kind | None, sampling
         return station
     if needs.sampling_at_most_s is not None and sampling_s > needs.sampling_at_most_s:
         raise ValueError(f"this shows only with readings each {needs.sampling_at_most_s:.0f} s or more often")
-    return replace(station, meter=replace(station.meter, sampling_s=sampling_s))
+    meter = replace(station.meter, sampling_s=sampling_s)
+    if sampling_s > SLOWEST_FOR_POWER_ONLY_S and meter.register == "none":
+        meter = replace(meter, register="session")
+    return replace(station, meter=meter)

@@ -65,7 +65,9 @@ def _judge(record: SessionRecord, idle: Idle) -> Finding | None:
     delivered_wh = record.imported_until(flow[idle.first].first_s) or 0.0
     if delivered_wh < limits.expected_delivered_kwh * WH_PER_KWH or _explained(record, idle):
         return None
-    start_s, end_s = _offer_stands(record, start_s, end_s)
+    start_s, end_s = _offer_stands(record, idle)
+    if resumes and end_s - start_s <= limits.expected_resume_s:
+        return None
     ground = _ground(record, idle, delivered_wh, start_s, end_s)
     return None if ground is None else _report(record, idle, ground, delivered_wh, start_s, end_s)
 
@@ -77,7 +79,7 @@ def _explained(record: SessionRecord, idle: Idle) -> bool:
     rise_wh = record.register_rise_wh(start_s, end_s)
     if rise_wh is not None and rise_wh > limits.zero_power_kw * (end_s - start_s) / 3.6 + record.tolerance_wh:
         return True
-    if any(w > 0 for w in record.export_w.between(start_s, end_s)):
+    if record.exported(start_s, end_s):
         return True
     soc = record.soc.between(start_s, end_s)
     if soc and soc[-1] - soc[0] >= _SOC_RISES:
@@ -107,9 +109,11 @@ def is_tapered(flow: Sequence[Step], idle: int) -> bool:
     )
 
 
-def _offer_stands(record: SessionRecord, start_s: float, end_s: float) -> tuple[float, float]:
+def _offer_stands(record: SessionRecord, idle: Idle) -> tuple[float, float]:
     """Cuts an idle time to its longest part in which the offer was not withdrawn (all of it without offers)."""
-    cuts = _withdrawals(record.offered_w, start_s, end_s)
+    first = record.flow[idle.first]
+    start_s, end_s = first.start_s, record.flow[idle.last].end_s
+    cuts = _withdrawals(record.offered_w, start_s, end_s, first.last_s)
     best = (start_s, start_s)
     begin: float | None = None
     for at, withdrawn in [*cuts, (end_s, True)]:
@@ -121,12 +125,15 @@ def _offer_stands(record: SessionRecord, start_s: float, end_s: float) -> tuple[
     return best
 
 
-def _withdrawals(offered: Curve, start_s: float, end_s: float) -> list[tuple[float, bool]]:
-    """Returns when the offer stands (False) or is withdrawn (True), from ``start_s`` on."""
+def _withdrawals(offered: Curve, start_s: float, end_s: float, first_s: float) -> list[tuple[float, bool]]:
+    """Returns when the offer stands (False) or is withdrawn (True), from ``start_s`` on.
+
+    ``first_s`` is when the first reading shows that nothing is delivered.
+    """
     inside = [(at, w) for at, w in zip(*offered, strict=True) if start_s < at <= end_s]
     at_start = offered.last_before(start_s)
     first = (inside[0][1] if inside else None) if at_start is None else at_start
-    if inside and at_start is not None and inside[0][1] < _WITHDRAWN_W <= at_start:
+    if inside and inside[0][0] <= first_s and inside[0][1] < _WITHDRAWN_W:
         first = inside[0][1]  # the offer fell between two readings, and delivery with it
     state = [(start_s, first is not None and first < _WITHDRAWN_W)]
     state.extend((at, w < _WITHDRAWN_W) for at, w in inside)
@@ -157,7 +164,8 @@ def _ground(
 
 
 def _offer_unused(record: SessionRecord, start_s: float, end_s: float) -> bool:
-    offers = record.offered_w.between(start_s, end_s)
+    """Tells whether an offer worth taking stood all the time (the reading that withdraws it left out)."""
+    offers = [w for w in record.offered_w.between(start_s, end_s) if w >= _WITHDRAWN_W]
     if not offers:
         newest = record.offered_w.last_before(start_s)
         offers = [] if newest is None else [newest]

@@ -1,5 +1,7 @@
 """ENERGY_PIT: delivery collapses in the middle of the session and comes back (``docs/categories.md``)."""
 
+from bisect import insort
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -34,36 +36,59 @@ def find(record: SessionRecord) -> list[Finding]:
 def pits(record: SessionRecord) -> list[Pit]:
     """Finds collapses of the flow by depth, level, duration and recovery alone."""
     flow, limits = record.flow, record.thresholds
+    least_w = limits.pit_level_kw * WH_PER_KWH
+    highest_w = highest_before(flow)
     found: list[Pit] = []
+    reached, reached_below_w = 0, 0.0  # the end of the run looked at last, and the limit it was found with
     position = 1
     while position < len(flow):
-        before_w = level_before(flow, position, limits.pit_depth)
-        if (
-            before_w < limits.pit_level_kw * WH_PER_KWH
-            or flow[position].power_w > limits.pit_depth * before_w
-        ):
+        low_w = limits.pit_depth * highest_w[position]
+        if highest_w[position] < least_w or flow[position].power_w > low_w:
             position += 1
             continue
-        last = position
-        while last + 1 < len(flow) and flow[last + 1].power_w <= limits.pit_depth * before_w:
+        before_w = level_before(flow, position, limits.pit_depth)
+        low_w = limits.pit_depth * before_w
+        if before_w < least_w or flow[position].power_w > low_w:
+            position += 1
+            continue
+        last = max(position, reached if low_w >= reached_below_w else 0)
+        while last + 1 < len(flow) and flow[last + 1].power_w <= low_w:
             last += 1
-        after_w = _level_after(flow, last, limits.pit_depth * before_w)
-        pit = _trimmed(flow, Pit(position, last, before_w, after_w), limits.pit_depth)
+        reached, reached_below_w = last, low_w
+        pit = _trimmed(flow, Pit(position, last, before_w, _level_after(flow, last, low_w)), limits.pit_depth)
         if pit is not None and _is_pit(record, pit):
             found.append(pit)
-        position = last + 1
+            position = last
+        position += 1  # a run that is no pit may hold a shorter one against a lower level
     return found
+
+
+def highest_before(flow: Sequence[Step]) -> list[float]:
+    """Returns for each step the most that the level before it can be: the highest of the 15 minutes before."""
+    highest = [0.0]
+    falling: deque[int] = deque()  # steps of the window, each above all later ones
+    for i in range(1, len(flow)):
+        while falling and flow[falling[-1]].power_w <= flow[i - 1].power_w:
+            falling.pop()
+        falling.append(i - 1)
+        while len(falling) > 1 and flow[i].start_s - flow[falling[0]].end_s > _LEVEL_WINDOW_S:
+            falling.popleft()
+        highest.append(flow[falling[0]].power_w)
+    return highest
 
 
 def level_before(flow: Sequence[Step], position: int, depth: float) -> float:
     """Returns the level right before a step: the median of the steps of the last 15 minutes that are not low."""
-    window: list[float] = []
+    ranked: list[float] = []
     start_s = flow[position].start_s
-    for step in reversed(flow[:position]):
-        if window and (start_s - step.end_s > _LEVEL_WINDOW_S or step.power_w <= depth * median(window)):
+    for i in range(position - 1, -1, -1):
+        step = flow[i]
+        if ranked and (
+            start_s - step.end_s > _LEVEL_WINDOW_S or step.power_w <= depth * ranked[(len(ranked) - 1) // 2]
+        ):
             break
-        window.append(step.power_w)
-    return median(window)
+        insort(ranked, step.power_w)
+    return ranked[(len(ranked) - 1) // 2]
 
 
 def _level_after(flow: Sequence[Step], last: int, low_w: float) -> float:
@@ -106,10 +131,9 @@ def _explained(record: SessionRecord, pit: Pit) -> bool:
         soc = record.soc.value[0]
     if soc is not None and soc >= record.thresholds.pit_soc_percent:
         return True
-    if any(w > 0 for w in record.export_w.between(start_s, end_s)):
-        return True
     return (
-        _is_tail(record, pit, soc)
+        record.exported(start_s, end_s)
+        or _is_tail(record, pit, soc)
         or offer_fell(record, start_s, end_s)
         or _phases_changed(record, start_s, end_s)
         or _register_contradicts(record, pit)

@@ -9,15 +9,17 @@ from typing import Final
 import numpy as np
 
 from chargewatch.csar2.physics.energy_pit import FEWEST_READINGS
-from chargewatch.features.record import SessionBatch, per_session_sum
+from chargewatch.features.batch import SessionBatch, per_session_sum
 from chargewatch.features.register import WH_PER_KWH
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import NO_TIME, Flags, Floats, Integers, steps
-from chargewatch.ingest.selection import Series
+from chargewatch.ingest.selection import Series, lower_medians
 
 _FAR_W: Final = 1e9
-_FAR_S: Final = 1e9
-_SPARSE_S: Final = 1200.0
+_FAR_S: Final = 4e9
+_BLUR_S: Final = 0.25  # of times beside _FAR_S in a large batch
+_MOST_WH: Final = 1e7  # of one reading in a sum over all sessions: the sum stays exact to a hundredth of a Wh
+_SLACK_WH: Final = 200.0
 
 
 def need_rules(batch: SessionBatch) -> Flags:
@@ -32,7 +34,7 @@ def need_rules(batch: SessionBatch) -> Flags:
     marked |= _may_dip(batch, power, power.value)
     marked |= _may_dip(batch, register, _step_power(register))
     marked |= _may_dip(batch, interval, _interval_power(interval))
-    return marked | _only_current(batch)
+    return marked | _bridged(batch) | _only_current(batch)
 
 
 def _owners(series: Series) -> Integers:
@@ -60,17 +62,20 @@ def _interval_power(series: Series) -> Floats:
 
 
 def _integrated(power: Series) -> Floats:
-    """Energy since the first power reading, running through all sessions."""
+    """Energy since the first power reading, running through all sessions.
+
+    So far beyond what can be delivered, readings are cut, lest one session blurs the sums of others.
+    """
     value = np.maximum(power.value, 0.0)
     seconds = _step_seconds(power)
     seconds[np.isinf(seconds)] = 0.0
     before = np.concatenate((value[:1], value[:-1]))
-    total: Floats = np.cumsum((value + before) / 2 * seconds / 3600.0)
+    total: Floats = np.cumsum(np.minimum((value + before) / 2 * seconds / 3600.0, _MOST_WH))
     return total
 
 
 def _accumulated(interval: Series) -> Floats:
-    total: Floats = np.cumsum(np.maximum(interval.value, 0.0))
+    total: Floats = np.cumsum(np.clip(interval.value, 0.0, _MOST_WH))
     return total
 
 
@@ -95,27 +100,44 @@ def _may_dip(batch: SessionBatch, series: Series, power_w: Floats) -> Flags:
 
 
 def _may_idle(batch: SessionBatch, series: Series, energy_wh: Floats) -> Flags:
-    """Marks sessions with hardly any energy over the last half hour or over two hours in the middle."""
+    """Marks sessions with hardly any energy over the last half hour or over two hours in the middle.
+
+    A reading counts from half-way to the one before it, which is how early its flow step can begin.
+    """
     limits = batch.thresholds
-    sessions = batch.readings.sessions
-    marked = np.zeros(sessions, np.bool_)
+    marked = np.zeros(batch.readings.sessions, np.bool_)
     if not len(series.at_s):
         return marked
     owner = _owners(series)
-    usual_s = np.minimum(batch.selection.usual_gap_s, _SPARSE_S)[owner]
+    before_s = _step_seconds(series)
+    before_s[np.isinf(before_s)] = 0.0
+    begin_s = series.at_s - before_s / 2
     last = series.offsets[1:][owner] - 1
-    key = owner * _FAR_S + series.at_s
     idle_w = limits.zero_power_kw * WH_PER_KWH
-    slack_wh = 2 * limits.coarsest_resolution_kwh * 100.0
-    tail_s = np.maximum(limits.expected_idle_s - 300.0 - usual_s, 0.0)
-    left_s = series.at_s[last] - series.at_s
+    lasts_s = series.at_s[last] - begin_s + 1e-3
     tail_wh = energy_wh[last] - energy_wh
-    marked[owner[(left_s >= tail_s) & (tail_wh <= idle_w * left_s / 3600.0 + slack_wh)]] = True
-    long_s = limits.expected_resume_s - 2 * usual_s
-    within = np.minimum(np.searchsorted(key, key + long_s, side="right") - 1, last)
-    still = (left_s >= long_s) & (energy_wh[within] - energy_wh <= idle_w * long_s / 3600.0 + slack_wh)
+    idle_wh = idle_w * (series.at_s[last] - series.at_s) / 3600.0 + _SLACK_WH
+    marked[owner[(lasts_s >= limits.expected_idle_s) & (tail_wh <= idle_wh)]] = True
+    key = owner * _FAR_S + begin_s
+    within = np.searchsorted(key, key + limits.expected_resume_s - _BLUR_S, side="right") - 1
+    within = np.minimum(within, last)
+    idle_wh = idle_w * (series.at_s[within] - series.at_s) / 3600.0 + _SLACK_WH
+    still = (lasts_s >= limits.expected_resume_s) & (energy_wh[within] - energy_wh <= idle_wh)
     marked[owner[still]] = True
     return marked
+
+
+def _bridged(batch: SessionBatch) -> Flags:
+    """Marks sessions with a register and a gap between power readings, which the register may fill."""
+    power, register = batch.series(Channel.POWER), batch.series(Channel.REGISTER)
+    sessions = batch.readings.sessions
+    owner = _owners(power)
+    inside = steps(owner) == 0
+    gap_s, owner = steps(power.at_s)[inside], owner[1:][inside]
+    usual_s = lower_medians(gap_s, owner, sessions)
+    marked = np.zeros(sessions, np.bool_)
+    marked[owner[gap_s > 2.0 * usual_s[owner]]] = True
+    return marked & (steps(register.offsets) >= 2)
 
 
 def _may_be_zero(batch: SessionBatch) -> Flags:

@@ -8,10 +8,14 @@ from chargewatch.features.register import WH_PER_KWH, Fall
 
 def find(record: SessionRecord) -> list[Finding]:
     """Reports every fall of the register by more than its resolution."""
-    return [_report(record, fall) for fall in record.falls]
+    found = record.falls
+    following = [*found[1:], None]
+    return (
+        [_report(record, fall, after) for fall, after in zip(found, following, strict=True)] if found else []
+    )
 
 
-def _report(record: SessionRecord, fall: Fall) -> Finding:
+def _report(record: SessionRecord, fall: Fall, following: Fall | None) -> Finding:
     at, wh = record.register
     lowest = min(range(fall.low, fall.end + 1), key=lambda i: wh[i])
     fallen = wh[fall.before] - wh[lowest]
@@ -40,15 +44,19 @@ def _report(record: SessionRecord, fall: Fall) -> Finding:
         severity=Severity.WARNING if fall.kind == "drop_out" else Severity.CRITICAL,
         strength=fallen / record.tolerance_wh - 1.0,
         facts=tuple(facts),
-        disputed_wh=_disputed_wh(record, fall),
+        disputed_wh=_disputed_wh(record, fall, following),
     )
 
 
-def _disputed_wh(record: SessionRecord, fall: Fall) -> float:
-    """The energy that is counted but doubtful: the step over a drop-out, what is counted again after a rollback."""
+def _disputed_wh(record: SessionRecord, fall: Fall, following: Fall | None) -> float:
+    """The energy that is counted but doubtful: the step over a drop-out, what is counted again after a rollback.
+
+    What is counted again ends where the register is back at its old level or falls anew.
+    """
     wh = record.register.value
     if fall.back is not None:
         return max(wh[fall.back] - wh[fall.before], 0.0)
     if fall.kind == "rollback":
-        return min(max(wh[fall.end :]), wh[fall.before]) - wh[fall.end]
+        highest = max(wh[fall.end :]) if following is None else wh[following.before]
+        return min(highest, wh[fall.before]) - wh[fall.end]
     return 0.0

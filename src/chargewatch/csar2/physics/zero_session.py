@@ -14,6 +14,8 @@ def find(record: SessionRecord) -> list[Finding]:
         return []
     if record.connected_s < limits.zero_connected_s or _drew_power(record) or record.falls:
         return []
+    if record.exported(0.0, record.last_s):
+        return []
     if record.soc.value and record.soc.value[0] >= limits.zero_soc_percent:
         return []
     unused_s = offer_unused_s(record)

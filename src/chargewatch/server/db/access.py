@@ -5,6 +5,8 @@ is running in the same data folder, or starts it and stops it afterwards (`datab
 a process, which is tied to the thread that does so: call them from the main thread, outside of asyncio.
 """
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,13 +26,16 @@ from chargewatch.server.db.migrations.runner import (
     only_starter,
     schema_version,
 )
+from chargewatch.server.db.postgres_process import POLL_S, try_lock
 from chargewatch.server.db.roles import check_app_login, ensure_roles, prepare_embedded
 from chargewatch.server.db.secret_key import SecretKey, load_secret_key, make_data_dir
 from chargewatch.server.db.tables import grant_to_app
 from chargewatch.server.settings import Settings, SettingsError
 
-#: How long a command waits for a data folder that another command or a starting service holds.
+#: How long one waits for a data folder that another command or a starting or stopping service holds.
 FOLDER_PATIENCE_S: Final = 10.0
+#: Held by who starts the embedded database: a service until it runs, a command until it has stopped it again.
+TURN_FILE: Final = "turn.lock"
 
 
 @contextmanager
@@ -43,7 +48,10 @@ def database_for_service(settings: Settings) -> Iterator[DatabaseAddress]:
     if settings.database_url is not None:
         yield server_address(settings, load_secret_key(settings))
         return
-    with _started(settings, _open_folder(settings)) as address:
+    key = _open_folder(settings)
+    with ExitStack() as stack:
+        with _turn(settings):
+            address = stack.enter_context(_started(settings, key))
         yield address
 
 
@@ -58,19 +66,43 @@ def database_for_command(settings: Settings) -> Iterator[DatabaseAddress]:
 
 
 def _attach_or_start(settings: Settings, stack: ExitStack) -> DatabaseAddress:
-    """Tries both in turn: the folder may just be changing hands."""
+    """Uses the database of a running service, else starts it; tries both again while a service is stopping.
+
+    Commands that start it take turns, so that none works on a database that another one is about to stop.
+    """
     key = _open_folder(settings)
     deadline = time.monotonic() + FOLDER_PATIENCE_S
-    while True:
-        superuser = running_dsn(state_folder(settings))
-        if superuser is not None:
-            return embedded_address(superuser, key)
-        try:
-            return stack.enter_context(_started(settings, key))
-        except DataFolderInUse:
+    with ExitStack() as attempt:
+        attempt.enter_context(_turn(settings))
+        while True:
+            superuser = running_dsn(state_folder(settings))
+            if superuser is not None:
+                return embedded_address(superuser, key)
+            try:
+                address = attempt.enter_context(_started(settings, key))
+            except DataFolderInUse:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
+            else:
+                stack.enter_context(attempt.pop_all())
+                return address
+
+
+@contextmanager
+def _turn(settings: Settings) -> Iterator[None]:
+    lock = os.open(settings.data_dir / TURN_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + FOLDER_PATIENCE_S
+        while not try_lock(lock):
             if time.monotonic() > deadline:
-                raise
-        time.sleep(0.05)
+                raise DataFolderInUse(
+                    f"another chargewatch command is at work in {settings.data_dir}; try again later"
+                )
+            time.sleep(POLL_S)
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager
@@ -86,6 +118,8 @@ def _started(settings: Settings, key: SecretKey) -> Iterator[DatabaseAddress]:
 def _open_folder(settings: Settings) -> SecretKey:
     try:
         make_data_dir(settings.data_dir)
+        if not os.access(settings.data_dir, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "this user may not write there")
     except OSError as problem:
         raise SettingsError(f"cannot use the data folder {settings.data_dir}: {problem.strerror}") from None
     return load_secret_key(settings)

@@ -5,14 +5,14 @@ asyncpg carries no types; `Connection` and `Row` name the part of it that is use
 
 # ruff: noqa: ANN401, ASYNC109  the signatures are asyncpg's
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Protocol
 
 import asyncpg
 import msgspec
 
-from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, one_line
+from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, is_passing, one_line
 from chargewatch.server.settings import Secret
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -101,18 +101,21 @@ async def connected(login: Login, settings: Mapping[str, str] | None = None) -> 
     """One connection of its own, closed at the end.
 
     Raises:
-        DatabaseUnavailable: nothing answers there.
+        DatabaseUnavailable: nothing answers there, or no longer.
         DatabaseError: the server is older than PostgreSQL 15.
-        asyncpg.PostgresError: it answers and turns the login down.
+        asyncpg.PostgresError: it answers and turns the login down, or a statement in the block.
     """
     server_settings = {"application_name": "chargewatch administration", **(settings or {})}
     try:
         connection = await asyncpg.connect(**login.arguments(), server_settings=server_settings)
-    except (OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as problem:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as problem:
+        if isinstance(problem, asyncpg.PostgresError) and not is_passing(problem):
+            raise
         raise DatabaseUnavailable(f"the database does not answer: {one_line(problem)}") from problem
     try:
-        check_server_version(connection)
-        yield connection
+        with outages(connection):
+            check_server_version(connection)
+            yield connection
     finally:
         await _close(connection)
 
@@ -123,6 +126,29 @@ async def _close(connection: Any) -> None:
         await connection.close(timeout=5)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         connection.terminate()
+
+
+@contextmanager
+def outages(connection: Connection) -> Iterator[None]:
+    """Turns what a failing server makes of a statement into DatabaseUnavailable."""
+    try:
+        yield
+    except asyncpg.InterfaceError as problem:
+        if is_lost(connection):
+            raise DatabaseUnavailable("the connection to the database was lost") from problem
+        raise
+    except (asyncpg.PostgresError, asyncpg.InternalClientError, ConnectionError) as problem:
+        if is_passing(problem):
+            raise DatabaseUnavailable(f"the database failed: {one_line(problem)}") from problem
+        raise
+
+
+def is_lost(connection: Connection) -> bool:
+    """Whether the connection is closed, or broke and was taken back by its pool for that."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 def check_server_version(connection: Connection) -> None:

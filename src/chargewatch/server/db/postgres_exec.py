@@ -1,11 +1,11 @@
 """Becomes a PostgreSQL program: run as a script between `postgres_process` and the program itself.
 
-PostgreSQL refuses to run as root, and the kernel forgets "send me a signal when my parent dies" when a process
-changes its user: so the user is changed first, the signal asked for second, and the program takes this
-process's place last. The interpreter is loaded before the user changes; that user need not reach it.
+PostgreSQL refuses to run as root, and the kernel forgets "send me a signal when my parent dies" when a
+process changes its user: so the user is changed first, the signal asked for second, and the program takes
+this process's place last. The interpreter is loaded before the user changes; that user need not reach it.
 
-Arguments: the parent's process id, then ``UID:GID`` or ``-`` (stay who you are), then the program and its own.
-Standard library only; nothing of the package is imported.
+Arguments: the parent's process id, then ``UID:GID`` or ``-`` (stay who you are), then the program with its
+arguments. Standard library only; nothing of the package is imported.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ def main(parent: str, account: str, *command: str) -> None:
     if os.getppid() != int(parent):
         return  # it died before it could be watched
     # Nothing of the caller's environment (PG…, LD_PRELOAD, TZ) shall change what the server does.
-    os.execve(command[0], command, {"PATH": os.defpath, "LC_ALL": "C"})
+    os.execve(command[0], command, {"PATH": os.defpath, "LC_ALL": "C"})  # noqa: S606
 
 
 def _become(uid: int, gid: int) -> None:

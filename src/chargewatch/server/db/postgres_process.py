@@ -1,8 +1,8 @@
-"""The server as a process: started so that it stops with us, stopped, and waited for when an earlier one lingers.
+"""The server as a process: started so that it stops with us, stopped, waited for when an earlier one lingers.
 
-Two locks tell who is there. ``lock`` belongs to the launcher alone and dies with it. ``server.lock`` is handed
-down to PostgreSQL and so to every process that it forks: it is free when the last of them is gone, whatever
-``postmaster.pid`` says (a zombie's id, an id that now belongs to another program).
+Two locks tell who is there. ``lock`` belongs to the launcher alone and goes with it. ``server.lock`` is
+handed down to PostgreSQL and so to every process that it forks: it is free when the last of them is gone,
+whatever ``postmaster.pid`` says (a zombie's id, an id that is another program's by now).
 """
 
 import os
@@ -33,6 +33,7 @@ FAST_STOP_S: Final = 20.0
 IMMEDIATE_STOP_S: Final = 10.0
 PID_FILE: Final = "postmaster.pid"
 
+_MARKS: Final = ("FATAL:", "PANIC:", "error:")
 #: Windows locks bytes, and locked bytes cannot be read: one that no file has.
 _LOCKED_BYTE: Final = 1 << 30
 
@@ -46,20 +47,24 @@ class PidFile(msgspec.Struct, frozen=True):
 
 
 def read_pid_file(data: Path) -> PidFile | None:
-    """None where there is none, or none that is complete."""
+    """None where there is none or it does not say whose it is; a server fills it line by line."""
     try:
         lines = (data / PID_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
-        return PidFile(pid=int(lines[0]), port=int(lines[3]), ready=lines[7].strip() == "ready")
+        ready = len(lines) > 7 and lines[7].strip() == "ready"
+        return PidFile(pid=int(lines[0]), port=int(lines[3]) if len(lines) > 3 else 0, ready=ready)
     except (FileNotFoundError, ValueError, IndexError):
         return None
 
 
 def try_lock(descriptor: int) -> bool:
-    """Takes the lock on an open file unless another open file has it; it goes with the last copy of this one."""
+    """Takes the lock on an open file, and says whether; it is free again when all its copies are closed."""
     try:
         if sys.platform == "win32":
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            try:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            finally:
+                os.lseek(descriptor, 0, os.SEEK_SET)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
@@ -83,17 +88,31 @@ def command_line(account: Account | None, program: Path, *arguments: str) -> lis
     return [*script, str(program), *arguments]
 
 
+def handed_down(*descriptors: int) -> list[int]:
+    """The descriptors that the command inherits; on Windows it cannot, and none is needed."""
+    return [] if sys.platform == "win32" else list(descriptors)
+
+
+def failure(folder: Path, what: str, output: str) -> str:
+    """One line out of what a program of PostgreSQL had to say."""
+    if "No space left on device" in output:
+        return f"{folder}: {what}: the disk is full; free some space and start again"
+    lines = [" ".join(line.split()) for line in output.splitlines() if line.strip()]
+    telling = [line[line.index(mark) :] for line in lines for mark in _MARKS if mark in line] or lines
+    return f"{folder}: {what}: {telling[-1] if telling else 'it said nothing'}"
+
+
 class ServerProcess:
     """A running ``postgres`` and the thread whose child it is.
 
-    The signal at the parent's death comes when the *thread* that forked ends. So a thread of its own forks and
-    then waits for the server: it ends no sooner than the server or this whole process.
+    The signal at the parent's death comes when the *thread* that forked ends. So a thread of its own forks
+    and then waits for the server: it ends no sooner than the server or this whole process.
     """
 
-    def __init__(self, command: Sequence[str], *, output: int, handed_down: Sequence[int]) -> None:
+    def __init__(self, command: Sequence[str], *, output: int, inherited: Sequence[int]) -> None:
         self._exited = threading.Event()
         spawned: Future[subprocess.Popen[bytes]] = Future()
-        arguments = (command, output, handed_down, spawned)
+        arguments = (command, output, inherited, spawned)
         threading.Thread(target=self._be_parent, args=arguments, name="postgres-parent", daemon=True).start()
         self._process = spawned.result()
 
@@ -101,20 +120,20 @@ class ServerProcess:
         self,
         command: Sequence[str],
         output: int,
-        handed_down: Sequence[int],
+        inherited: Sequence[int],
         spawned: "Future[subprocess.Popen[bytes]]",
     ) -> None:
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - our own program
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                pass_fds=handed_down,
-                cwd=Path("/"),
+                pass_fds=inherited,
+                cwd=Path(os.sep),
                 start_new_session=True,  # Ctrl-C in the terminal is ours to handle
             )
-        except BaseException as problem:
+        except BaseException as problem:  # noqa: BLE001 - it is raised where the result is awaited
             spawned.set_exception(problem)
             return
         spawned.set_result(process)
@@ -196,9 +215,7 @@ def _postgres_processes(data: Path) -> set[int]:
     """The living PostgreSQL processes of a data folder; zombies are not alive."""
     if sys.platform == "win32" or not data.exists():
         return set()
-    if sys.platform == "linux":
-        return set(_processes_at_home_in(data))
-    return set(_process_named_in(data))
+    return set(_processes_at_home_in(data) if sys.platform == "linux" else _process_named_in(data))
 
 
 def _processes_at_home_in(data: Path) -> Iterator[int]:
@@ -216,6 +233,6 @@ def _process_named_in(data: Path) -> Iterator[int]:
     if pid_file is None:
         return
     query = ["ps", "-ww", "-o", "command=", "-p", str(pid_file.pid)]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+    answer = subprocess.run(query, capture_output=True, text=True, check=False).stdout  # noqa: S603
     if "postgres" in answer and str(data) in answer:
         yield pid_file.pid

@@ -82,5 +82,5 @@ def _make(path: Path) -> None:
 
 
 def make_data_dir(folder: Path) -> None:
-    """The data folder, closed to other users but for passing through to the database's own folder in it."""
-    folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+    """The data folder; made here, it is closed to other users."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)

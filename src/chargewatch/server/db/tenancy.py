@@ -12,7 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chargewatch.server.db.connection import Connection
+from chargewatch.server.db.connection import Connection, is_lost
 from chargewatch.server.db.errors import DatabaseError
 
 #: A server that does not even answer a ROLLBACK loses its connection instead.
@@ -64,11 +64,3 @@ async def _roll_back(connection: Connection) -> None:
     finally:
         if not is_lost(connection) and connection.is_in_transaction():
             connection.terminate()
-
-
-def is_lost(connection: Connection) -> bool:
-    """Whether the connection is closed, or broke and was taken back by its pool for that."""
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:
-        return True

@@ -3,9 +3,8 @@
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from chargewatch.domain.categories import Category
 from chargewatch.domain.instants import parse_instant
 from chargewatch.server.clock import from_microseconds, microseconds
+from chargewatch.server.db.connection import Row
 from chargewatch.server.db.engine import Database
 from chargewatch.server.sessions import repository
 from chargewatch.server.sessions.payloads import InvalidField
@@ -82,8 +82,8 @@ def _filter(query: SessionListQuery, station_id: UUID | None) -> ListFilter:
     chosen = {
         "s.status = ?": None if query.status == "all" else query.status,
         "s.station_id = ?": station_id,
-        "s.evse_id = ?": query.evse_id,
-        "s.connector_id = ?": query.connector_id,
+        "s.evse_id = ?": _name(query.evse_id),
+        "s.connector_id = ?": _name(query.connector_id),
         "s.is_anomaly = ?": query.is_anomaly,
         "s.was_anomalous = ?": query.was_anomalous,
         "? = ANY (s.categories)": query.category,
@@ -94,6 +94,10 @@ def _filter(query: SessionListQuery, station_id: UUID | None) -> ListFilter:
     }
     used = {condition: value for condition, value in chosen.items() if value is not None}
     return ListFilter(list(used) or ["true"], list(used.values()))
+
+
+def _name(text: str | None) -> str | None:
+    return None if text is None else repository.normal_id(text)
 
 
 def _after(wanted: ListFilter, position: _Position | None) -> ListFilter:
@@ -122,7 +126,7 @@ def _moment(name: str, text: str | None) -> datetime | None:
         raise InvalidField((name,), "must be a date (2026-02-27) or a time (2026-02-27T10:00:00Z)") from None
 
 
-def _item(row: Mapping[str, Any]) -> SessionItem:
+def _item(row: Row) -> SessionItem:
     return SessionItem(
         session_id=str(row["session_id"]),
         external_session_id=row["external_id"],

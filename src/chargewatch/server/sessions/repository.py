@@ -1,10 +1,11 @@
 """Sessions, stations and reading chunks in PostgreSQL. Every call runs inside a tenant's transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from chargewatch.domain.ids import external_id
 from chargewatch.ingest.readings import Reading
 from chargewatch.server.db.connection import Connection, Row
 from chargewatch.server.sessions import chunks
@@ -146,11 +147,20 @@ async def find_session(
 ) -> Row | None:
     """Returns a session by its external id, else by its UUID, with its station's attributes."""
     ending = " FOR UPDATE OF s" if lock else ""
+    session = normal_id(session)
     row = await connection.fetchrow(f"{_FIND} s.external_id = $2{ending}", tenant_id, session)
     internal = _uuid(session)
     if row is None and internal is not None:
         row = await connection.fetchrow(f"{_FIND} s.session_id = $2{ending}", tenant_id, internal)
     return row
+
+
+def normal_id(text: str) -> str:
+    """Returns an id to look up in normal form; what cannot be an id becomes one that nothing has."""
+    try:
+        return external_id(text)
+    except ValueError:
+        return ""
 
 
 def _uuid(text: str) -> UUID | None:
@@ -240,6 +250,7 @@ SELECT s.session_id, s.external_id, station.external_id AS station_external_id, 
 
 async def find_station_id(connection: Connection, tenant_id: UUID, station: str) -> UUID | None:
     """Returns a station's UUID by its external id, else by the UUID itself."""
+    station = normal_id(station)
     found: UUID | None = await connection.fetchval(
         "SELECT station_id FROM stations WHERE tenant_id = $1 AND external_id = $2", tenant_id, station
     )
@@ -260,7 +271,7 @@ async def count_sessions(connection: Connection, tenant_id: UUID, wanted: ListFi
 
 async def list_sessions(
     connection: Connection, tenant_id: UUID, wanted: ListFilter, *, limit: int, offset: int
-) -> Sequence[Mapping[str, Any]]:
+) -> Sequence[Row]:
     """Returns matching sessions, newest begin first, then by id."""
     query = (
         f"{_ITEM} WHERE s.tenant_id = $1 AND {wanted.sql(4)} "

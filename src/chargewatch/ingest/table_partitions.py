@@ -1,0 +1,109 @@
+"""Rows whose sessions are scattered over a table: sorted into files by session, then read back part by part."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from chargewatch.ingest.columns import Integers
+from chargewatch.ingest.table_rows import Rows, joined
+
+_ROWS: Final = 500_000
+_MOST: Final = 128  # files that are open at once
+_DTYPES: Final = {
+    "session": np.int64,
+    "good": np.bool_,
+    "at_us": np.int64,
+    "value": np.float64,
+    "measurand": np.int8,
+    "unit": np.int8,
+    "phase": np.int8,
+    "location": np.int8,
+    "context": np.int8,
+    "unit_assumed": np.bool_,
+    "other": np.int64,
+    "managed": np.int8,
+    "rated_power_w": np.float64,
+}
+_SCHEMA: Final = pa.schema(
+    [
+        *(pa.field(name, pa.from_numpy_dtype(np.dtype(dtype))) for name, dtype in _DTYPES.items()),
+        pa.field("id", pa.string()),
+    ]
+)
+
+
+class Part(NamedTuple):
+    """All rows of consecutive sessions, by session and in file order; ``ids`` are those of the sessions."""
+
+    first_session: int
+    ids: list[str]
+    rows: Rows
+
+
+class Partitions:
+    """Temporary files in a folder, each for a range of sessions; sessions are numbered from 0."""
+
+    def __init__(self, folder: Path, counts: Integers) -> None:
+        total = int(counts.sum())
+        wanted = min(max(-(-total // _ROWS), 1), _MOST)
+        # Equal shares of all rows; a range holds whole sessions.
+        share = np.minimum((np.cumsum(counts) - 1) * wanted // max(total, 1), wanted - 1)
+        _, self._starts = np.unique(share, return_index=True)
+        self._seen = np.zeros(len(counts), np.bool_)
+        self._paths = [folder / f"{i}.arrow" for i in range(len(self._starts))]
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        self._writers = [pa.ipc.new_stream(str(path), _SCHEMA, options=options) for path in self._paths]
+
+    def add(self, rows: Rows, ids: Mapping[int, str]) -> None:
+        """Adds rows in file order; ``ids`` has the id of each of their sessions by its number."""
+        part = np.searchsorted(self._starts, rows.session, side="right") - 1
+        order = np.argsort(part, kind="stable")
+        bounds = np.searchsorted(part[order], np.arange(len(self._starts) + 1))
+        for i in np.flatnonzero(np.diff(bounds)).tolist():
+            self._write(i, rows.take(order[bounds[i] : bounds[i + 1]]), ids)
+
+    def _write(self, part: int, rows: Rows, ids: Mapping[int, str]) -> None:
+        sessions, first = np.unique(rows.session, return_index=True)
+        fresh = ~self._seen[sessions]
+        self._seen[sessions] = True
+        texts: list[str | None] = [None] * len(
+            rows.session
+        )  # an id is written once, with its session's first row
+        for row, session in zip(first[fresh].tolist(), sessions[fresh].tolist(), strict=True):
+            texts[row] = ids[session]
+        arrays = [pa.array(column) for column in rows]
+        self._writers[part].write_batch(
+            pa.record_batch([*arrays, pa.array(texts, pa.string())], schema=_SCHEMA)
+        )
+
+    def close(self) -> None:
+        """Ends the writing."""
+        for writer in self._writers:
+            writer.close()
+
+    def parts(self) -> Iterator[Part]:
+        """Yields the parts in order of their sessions; each is read when it is asked for, then removed."""
+        self.close()
+        for path, first_session in zip(self._paths, self._starts.tolist(), strict=True):
+            with pa.OSFile(str(path), "rb") as source, pa.ipc.open_stream(source) as reader:
+                batches = list(reader)
+            path.unlink()
+            if batches:
+                yield _part(batches, first_session)
+
+
+def _part(batches: list[pa.RecordBatch], first_session: int) -> Part:
+    rows = joined([_rows(batch) for batch in batches])
+    ids = pa.chunked_array([batch.column("id") for batch in batches])
+    has_id = np.flatnonzero(ids.is_valid().to_numpy())
+    texts = ids.drop_null().to_pylist()
+    by_session = np.argsort(rows.session[has_id])
+    order = np.argsort(rows.session, kind="stable")
+    return Part(first_session, [texts[i] for i in by_session.tolist()], rows.take(order))
+
+
+def _rows(batch: pa.RecordBatch) -> Rows:
+    return Rows._make(batch.column(name).to_numpy(zero_copy_only=False) for name in _DTYPES)

@@ -1,0 +1,65 @@
+"""The application: every slice's routes behind the platform's one layer."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+
+from chargewatch.server.platform.authentication import Authenticates, check_protection, make_gate
+from chargewatch.server.platform.docs_page import docs_page
+from chargewatch.server.platform.health import Draining, ReadinessChecks, health_routes
+from chargewatch.server.platform.http import json_response
+from chargewatch.server.platform.middleware import MOST_IN_FLIGHT, Platform
+from chargewatch.server.platform.openapi import build_document, documentation_routes, routes_of
+from chargewatch.server.sessions.routes import sessions_router
+from chargewatch.server.wiring import Wiring
+
+#: THE place where a slice joins the API.
+ROUTERS: Final[tuple[Router, ...]] = (sessions_router,)
+
+
+def create_app(wiring: Wiring) -> Litestar:
+    """Returns the application of a process.
+
+    Raises:
+        RuntimeError: a route that anybody could call, or that does not say what it does.
+    """
+    return assemble(
+        ROUTERS,
+        authenticator=wiring.authenticator,
+        readiness=wiring.readiness,
+        draining=wiring.draining,
+        state={"wiring": wiring},
+    )
+
+
+def assemble(
+    routes: Sequence[Router | HTTPRouteHandler],
+    *,
+    authenticator: Authenticates,
+    readiness: ReadinessChecks,
+    draining: Draining,
+    state: dict[str, object] | None = None,
+    most_in_flight: int = MOST_IN_FLIGHT,
+) -> Litestar:
+    """Puts routes behind the platform: documentation and health beside them, the one layer around them."""
+    gate = make_gate(authenticator)
+    app = Litestar(
+        [*routes, *health_routes(readiness), *documentation_routes()],
+        before_request=gate,
+        state=State(state or {}),
+        openapi_config=None,
+        logging_config=None,
+    )
+    listed = routes_of(app)
+    check_protection(((route.path, route.handler) for route in listed), gate)
+    document = build_document(listed)
+    app.state.openapi = json_response(msgspec.to_builtins(document))
+    app.state.docs = docs_page(document)
+    app.asgi_handler = Platform(
+        app.asgi_router, is_draining=draining.is_begun, most_in_flight=most_in_flight
+    )
+    return app

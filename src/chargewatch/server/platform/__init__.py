@@ -1,0 +1,1 @@
+"""What every call over HTTP shares, whichever slice answers it: bodies, problems, keys, logs, figures."""

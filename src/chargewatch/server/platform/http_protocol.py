@@ -1,0 +1,105 @@
+"""uvicorn's HTTP/1.1 connection, made safe against clients that are slow, endless or not speaking HTTP.
+
+uvicorn bounds neither the time nor the size of a request's head, goes on reading a body that was refused, and
+answers what is not HTTP in plain text. The body's own deadline is in `request_body`.
+"""
+
+import asyncio
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from chargewatch.server.platform import problems
+from chargewatch.server.platform.problems import Problem
+from chargewatch.server.platform.request_context import new_request_id
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    #: How long the head of a request may take, from the first byte or, for the first one, from the connection.
+    head_deadline_s: ClassVar[float] = 10.0
+    #: How long the rest of a body that nobody reads any more is thrown away before the connection is closed.
+    leftover_deadline_s: ClassVar[float] = 5.0
+    largest_head: ClassVar[int] = 64 * 1024
+
+    _deadline: asyncio.TimerHandle | None = None
+    _in_head = True
+    _head_size = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the clock for the first request."""
+        super().connection_made(transport)
+        self._set_deadline(self.head_deadline_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops the clock."""
+        self._clear_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parses what arrived; what stays incomplete is watched."""
+        super().data_received(data)
+        if not self._in_head:
+            return
+        self._head_size += len(data)
+        if self._head_size > self.largest_head:
+            self.send_400_response("The head of the request is too large.")
+        elif self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._set_deadline(self.head_deadline_s)
+
+    def on_headers_complete(self) -> None:
+        """Begins the call."""
+        self._in_head = False
+        self._head_size = 0
+        self._clear_deadline()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Ends the request; the next one may begin."""
+        self._in_head = True
+        self._clear_deadline()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Ends the call; a body that is still coming is thrown away, for a while."""
+        super().on_response_complete()
+        if not self._in_head and not self.transport.is_closing():
+            self._set_deadline(self.leftover_deadline_s)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is not HTTP like every other error."""
+        if self.transport.is_closing():
+            return
+        self.transport.write(_bad_request("The request is not HTTP/1.1." if "Invalid" in msg else msg))
+        self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Says nothing: clients that offer HTTP/2 on the side are common."""
+
+    def _set_deadline(self, seconds: float) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(seconds, self._cut)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _cut(self) -> None:
+        self._deadline = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+def _bad_request(detail: str) -> bytes:
+    request_id = new_request_id()
+    body = Problem(400, "bad_request", detail).document(request_id)
+    headers: dict[str, Any] = {
+        "content-type": problems.CONTENT_TYPE,
+        "content-length": len(body),
+        "x-request-id": request_id,
+        "connection": "close",
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return b"".join([STATUS_LINE[400], lines.encode("ascii"), b"\r\n", body])

@@ -1,0 +1,350 @@
+"""The HTTP calls on sessions (API reference, ``/v1/sessions``)."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+from litestar import Router, delete, get, patch, post, put
+from litestar.params import FromPath
+from litestar.types import ASGIApp
+
+from chargewatch.domain.decimals import json_number
+from chargewatch.domain.vocabulary import DEFAULT_FORMAT
+from chargewatch.ingest.readings import Reading
+from chargewatch.server.clock import from_microseconds
+from chargewatch.server.platform.http import (
+    ApiRequest,
+    Answer,
+    empty_response,
+    json_response,
+    read_json,
+    read_query,
+)
+from chargewatch.server.platform.openapi import Operation
+from chargewatch.server.platform.problems import Problem, ProblemTable, invalid_field, not_found
+from chargewatch.server.sessions import examples, payloads
+from chargewatch.server.sessions.payloads import InvalidField
+from chargewatch.server.sessions.schemas import (
+    MeterValueOut,
+    ReadingsIn,
+    SessionDetail,
+    SessionDetailQuery,
+    SessionIn,
+    SessionListQuery,
+    SessionPage,
+    SessionState,
+    StoredVerdict,
+)
+from chargewatch.server.sessions.service import (
+    MOST_READINGS,
+    SessionNotFound,
+    Stored,
+    TooManyReadings,
+    VersionMismatch,
+)
+from chargewatch.server.wiring import services
+
+S = TypeVar("S")
+
+_ETAG: Final = re.compile(r'"(\d{1,18})"', re.ASCII)
+
+
+def _not_found(_: SessionNotFound) -> Problem:
+    return not_found("There is no such session.", "session_not_found")
+
+
+def _too_many(_: TooManyReadings) -> Problem:
+    detail = f"A session holds at most {MOST_READINGS} readings; nothing of this call was stored."
+    return Problem(413, "too_many_readings", detail)
+
+
+def _mismatch(_: VersionMismatch) -> Problem:
+    detail = "The session is not at the version that If-Match names; read it again, then repeat the change."
+    return Problem(412, "version_mismatch", detail)
+
+
+def _invalid(error: InvalidField) -> Problem:
+    return invalid_field(error.place, error.message, error.kind)
+
+
+PROBLEMS: Final[ProblemTable] = {
+    SessionNotFound: _not_found,
+    TooManyReadings: _too_many,
+    VersionMismatch: _mismatch,
+    InvalidField: _invalid,
+}
+
+
+_ETAG_HEADER: Final = {"ETag": "The session's version, in quotes."}
+_IF_MATCH: Final = {"If-Match": "Only when the session is at this version (an `ETag`); 412 otherwise."}
+_IF_NONE_MATCH: Final = {"If-None-Match": "304 without a body when the session is still at this version."}
+_SESSION_ID: Final = {"session_id": "The session's own id, else its internal UUID; percent-encoded."}
+
+
+def _opt(scope: str, operation: Operation) -> dict[str, Any]:
+    return {"scope": scope, "operation": operation, "problems": PROBLEMS}
+
+
+@post(
+    "/",
+    status_code=200,
+    opt=_opt(
+        "write",
+        Operation(
+            summary="Create Session",
+            description=(
+                "Creates a session, or changes the one with this id. Meter values replace the stored ones; without "
+                "them the stored ones stay. With three or more stored readings CSAR-2 runs before the answer, over "
+                "the last 6 hours of the session."
+            ),
+            request=SessionIn,
+            response=SessionState,
+            request_examples=examples.CREATE_REQUEST,
+            request_headers=_IF_MATCH,
+            response_headers=_ETAG_HEADER,
+            response_examples=examples.STATE_ANOMALOUS,
+            errors=(412,),
+        ),
+    ),
+)
+async def create_session(request: ApiRequest) -> ASGIApp:
+    """Creates or changes a session."""
+    body = await read_json(request, SessionIn)
+    stored = await services(request).sessions.upsert(
+        request.auth.tenant_id,
+        payloads.session_id(body),
+        payloads.location(body),
+        payloads.attributes(body),
+        payloads.readings(body.meter_values),
+        _expected_version(request),
+    )
+    return _state_answer(stored)
+
+
+@put(
+    "/{session_id:str}",
+    opt=_opt(
+        "write",
+        Operation(
+            summary="Replace Session",
+            description="Replaces all meter values of a session (at least one) and judges it anew.",
+            request=ReadingsIn,
+            response=SessionState,
+            request_examples=examples.REPLACE_REQUEST,
+            request_headers=_IF_MATCH,
+            response_headers=_ETAG_HEADER,
+            path=_SESSION_ID,
+            response_examples=examples.STATE_NORMAL,
+            errors=(404, 412),
+        ),
+    ),
+)
+async def replace_session(request: ApiRequest, session_id: FromPath[str]) -> ASGIApp:
+    """Replaces a session's readings."""
+    body = await read_json(request, ReadingsIn)
+    if not body.meter_values:
+        raise InvalidField(("meter_values",), "must hold at least one reading", "too_short")
+    return await _change(request, session_id, body, replace=True)
+
+
+@patch(
+    "/{session_id:str}",
+    opt=_opt(
+        "write",
+        Operation(
+            summary="Update Session",
+            description=(
+                "Adds meter values to a session and judges it anew. Readings may come in any order; a repeat changes "
+                "nothing. An empty list returns the current state."
+            ),
+            request=ReadingsIn,
+            response=SessionState,
+            request_examples=examples.UPDATE_REQUEST,
+            request_headers=_IF_MATCH,
+            response_headers=_ETAG_HEADER,
+            path=_SESSION_ID,
+            response_examples=examples.STATE_ANOMALOUS,
+            errors=(404, 412),
+        ),
+    ),
+)
+async def update_session(request: ApiRequest, session_id: FromPath[str]) -> ASGIApp:
+    """Adds readings to a session."""
+    return await _change(request, session_id, await read_json(request, ReadingsIn), replace=False)
+
+
+async def _change(request: ApiRequest, session_id: str, body: ReadingsIn, *, replace: bool) -> Answer:
+    stored = await services(request).sessions.change(
+        request.auth.tenant_id,
+        session_id,
+        payloads.attributes(body),
+        payloads.readings(body.meter_values),
+        replace=replace,
+        expected_version=_expected_version(request),
+    )
+    return _state_answer(stored)
+
+
+@get(
+    "/",
+    opt=_opt(
+        "read",
+        Operation(
+            summary="List Sessions",
+            description=(
+                "Lists sessions, newest begin first, then by id; analysed ones unless status says otherwise. "
+                "session_id is the internal id. Use page, or next_cursor as cursor, which is stable while sessions "
+                "are added."
+            ),
+            query=SessionListQuery,
+            response=SessionPage,
+            response_examples=examples.PAGE,
+        ),
+    ),
+)
+async def list_sessions(request: ApiRequest) -> ASGIApp:
+    """Lists sessions."""
+    query = read_query(request, SessionListQuery)
+    return json_response(await services(request).session_list.page(request.auth.tenant_id, query))
+
+
+@get(
+    "/{session_id:str}",
+    opt=_opt(
+        "read",
+        Operation(
+            summary="Get Session Detail",
+            description="Returns a session with its verdict and its readings in order of time.",
+            query=SessionDetailQuery,
+            response=SessionDetail,
+            response_examples=examples.DETAIL,
+            request_headers=_IF_NONE_MATCH,
+            response_headers=_ETAG_HEADER,
+            path=_SESSION_ID,
+            errors=(404,),
+        ),
+    ),
+)
+async def get_session(request: ApiRequest, session_id: FromPath[str]) -> ASGIApp:
+    """Returns a session."""
+    query = read_query(request, SessionDetailQuery)
+    stored, readings = await services(request).sessions.get(request.auth.tenant_id, session_id)
+    headers = _headers(stored)
+    if request.headers.get("if-none-match") in (headers["ETag"], "*"):
+        return empty_response(304, headers)
+    return json_response(_detail(stored, readings, raw=query.raw), headers=headers)
+
+
+@delete(
+    "/{session_id:str}",
+    status_code=200,  # what is sent is 204; the framework would refuse a handler that makes its own answer
+    opt=_opt(
+        "write",
+        Operation(
+            summary="Erase Session",
+            description="Erases a session with all its readings and verdicts. There is no way back.",
+            errors=(404, 412),
+            status=204,
+            request_headers=_IF_MATCH,
+            path=_SESSION_ID,
+        ),
+    ),
+)
+async def delete_session(request: ApiRequest, session_id: FromPath[str]) -> ASGIApp:
+    """Erases a session."""
+    await services(request).sessions.delete(request.auth.tenant_id, session_id, _expected_version(request))
+    return empty_response(204)
+
+
+def _expected_version(request: ApiRequest) -> int | None:
+    """Returns the version that ``If-Match`` asks for; None without one and for ``*``."""
+    sent = request.headers.get("if-match")
+    if sent is None or sent.strip() == "*":
+        return None
+    found = _ETAG.fullmatch(sent.strip())
+    return int(found[1]) if found else -1
+
+
+def _headers(stored: Stored) -> dict[str, str]:
+    return {"ETag": f'"{stored.row.version}"'}
+
+
+def _state_answer(stored: Stored) -> Answer:
+    return json_response(_fill(SessionState, stored), headers=_headers(stored))
+
+
+def _fill(shape: Callable[..., S], stored: Stored, **more: object) -> S:
+    row = stored.row
+    verdict = msgspec.json.decode(row.verdict, type=StoredVerdict) if row.verdict else StoredVerdict()
+    return shape(
+        session_id=row.external_id,
+        status=row.status,
+        is_anomaly=row.is_anomaly,
+        anomaly_score=row.anomaly_score,
+        anomaly_confidence=row.anomaly_confidence,
+        is_incident=row.is_incident,
+        is_recurring=row.is_recurring,
+        analyzed_at=row.analyzed_at,
+        version=row.version,
+        analyzed_version=row.analyzed_version,
+        was_anomalous=row.was_anomalous,
+        model_id=row.model_id,
+        model_version=row.model_version,
+        **{name: getattr(verdict, name) for name in StoredVerdict.__struct_fields__},
+        **more,
+    )
+
+
+def _detail(stored: Stored, readings: Sequence[Reading], *, raw: bool) -> SessionDetail:
+    row = stored.row
+    return _fill(
+        SessionDetail,
+        stored,
+        charging_station_id=stored.station,
+        evse_id=row.evse_id,
+        connector_id=row.connector_id,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        stop_reason=row.stop_reason,
+        managed=row.managed,
+        metadata=msgspec.Raw(row.metadata.encode()),
+        meter_values=[_meter_value(reading, raw=raw) for reading in readings],
+        created_at=stored.times.created_at,
+        updated_at=stored.times.updated_at,
+    )
+
+
+def _meter_value(reading: Reading, *, raw: bool) -> MeterValueOut:
+    source = reading.source
+    return MeterValueOut(
+        timestamp=from_microseconds(reading.at_us),
+        value=msgspec.Raw(_number(reading)),
+        measurand=source.measurand,
+        unit=source.known_unit,
+        phase=source.phase or None,
+        location=source.location,
+        context=source.context,
+        format=source.format,
+        raw_value=reading.text if raw else None,
+    )
+
+
+def _number(reading: Reading) -> bytes:
+    """Returns the value as JSON: a number with its digits, signed data as text."""
+    if reading.source.format != DEFAULT_FORMAT:
+        return msgspec.json.encode(reading.text)
+    return json_number(reading.text).encode()
+
+
+sessions_router: Final = Router(
+    path="/v1/sessions",
+    route_handlers=[
+        create_session,
+        replace_session,
+        update_session,
+        list_sessions,
+        get_session,
+        delete_session,
+    ],
+)

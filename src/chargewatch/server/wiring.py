@@ -1,0 +1,90 @@
+"""What one process of the service holds: settings, database, and the services of the slices.
+
+It is made when the process starts and closed when it stops (`open_wiring`). Handlers reach it through
+`services`. A slice joins by adding its service here and its router in `app`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import msgspec
+from litestar.connection import ASGIConnection
+
+from chargewatch.server.db.address import DatabaseAddress
+from chargewatch.server.db.engine import Database
+from chargewatch.server.platform.health import (
+    Draining,
+    ReadinessChecks,
+    database_check,
+    disk_check,
+    models_check,
+    schema_check,
+)
+from chargewatch.server.sessions.listing import SessionList
+from chargewatch.server.sessions.service import SessionService
+from chargewatch.server.settings import Settings
+from chargewatch.server.tenants.service import Authenticator
+
+
+class Wiring(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that calls share in one process."""
+
+    settings: Settings
+    draining: Draining
+    readiness: ReadinessChecks
+    database: Database
+    authenticator: Authenticator
+    sessions: SessionService
+    session_list: SessionList
+
+
+@asynccontextmanager
+async def open_wiring(settings: Settings, address: DatabaseAddress | None = None) -> AsyncIterator[Wiring]:
+    """Opens what a process needs, and closes it at the end.
+
+    Args:
+        settings: the effective settings.
+        address: where the database is; found from the settings when None.
+
+    Raises:
+        DatabaseError: the database cannot be used; DatabaseUnavailable when it does not answer.
+    """
+    database = await Database.open(settings, address)
+    try:
+        yield wire(settings, database)
+    finally:
+        await database.close()
+
+
+def wire(settings: Settings, database: Database) -> Wiring:
+    """Puts the services on an open database."""
+    draining = Draining()
+    readiness = ReadinessChecks(
+        {
+            "database": database_check(database),
+            "schema": schema_check(database),
+            "disk": disk_check(settings.data_dir),
+            "models": models_check(_models_are_loaded),
+            "draining": draining.check,
+        }
+    )
+    return Wiring(
+        settings=settings,
+        draining=draining,
+        readiness=readiness,
+        database=database,
+        authenticator=Authenticator(database, settings.key_cache_s),
+        sessions=SessionService(database, settings.session_idle_s),
+        session_list=SessionList(database),
+    )
+
+
+def _models_are_loaded() -> bool:
+    """The physics rules have nothing to load: importing them, as this module does, is enough."""
+    return True
+
+
+def services(connection: ASGIConnection[Any, Any, Any, Any]) -> Wiring:
+    """Returns the wiring of the application that answers this call."""
+    return cast("Wiring", connection.app.state.wiring)
