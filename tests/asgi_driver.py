@@ -1,7 +1,6 @@
 """Drives an ASGI application in this process, as a server would, without a socket."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
@@ -132,8 +131,3 @@ def platform_app(
             **options,
         )
     )
-
-
-@asynccontextmanager
-async def lifespan_of(_app: Any) -> AsyncIterator[None]:
-    yield

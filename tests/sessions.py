@@ -11,6 +11,7 @@ Times are minutes after ``START``, powers kW, energies kWh. ``charging`` fixes w
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from math import floor
 
 import numpy as np
 
@@ -109,7 +110,11 @@ class Session:
         return replace(self, sent=(*self.sent, one))
 
     def readings(
-        self, pairs: Iterable[tuple[float, float]], measurand: str = REGISTER, unit: str | None = None, **names: str
+        self,
+        pairs: Iterable[tuple[float, float]],
+        measurand: str = REGISTER,
+        unit: str | None = None,
+        **names: str,
     ) -> "Session":
         """Sends readings of one kind, given as (minutes, value)."""
         session = self
@@ -132,7 +137,7 @@ class Session:
         pairs = []
         for at in self.times(every_s) if times is None else times:
             wh = (begin_kwh + self.kwh_at(at)) * 1000.0
-            pairs.append((at, round(np.floor(wh / resolution_wh + 1e-9) * resolution_wh, 3) / scale))
+            pairs.append((at, round(floor(wh / resolution_wh + 1e-9) * resolution_wh, 3) / scale))
         return self.readings(pairs, REGISTER, unit, **names)
 
     def power(
@@ -147,7 +152,9 @@ class Session:
         """Sends the energy of each sampling interval."""
         at = self.times(every_s)
         pairs = zip(at, at[1:], strict=False)
-        return self.readings([(b, (self.kwh_at(b) - self.kwh_at(a)) * 1000.0) for a, b in pairs], INTERVAL, "Wh")
+        return self.readings(
+            [(b, (self.kwh_at(b) - self.kwh_at(a)) * 1000.0) for a, b in pairs], INTERVAL, "Wh"
+        )
 
     def soc(self, *pairs: tuple[float, float]) -> "Session":
         """Sends the state of charge as (minutes, per cent)."""
@@ -203,7 +210,9 @@ def charging(*pieces: tuple[float, float]) -> Session:
 
 def columns_of(sessions: Sequence[Session]) -> ReadingColumns:
     """The readings of sessions, in the order in which they were sent."""
-    return build_columns([[(one[0], one[1], kind_of(one[2], one[3], *one[4:])) for one in s.sent] for s in sessions])
+    return build_columns(
+        [[(one[0], one[1], kind_of(one[2], one[3], *one[4:])) for one in s.sent] for s in sessions]
+    )
 
 
 def declared_of(sessions: Sequence[Session]) -> SessionColumns:
@@ -228,7 +237,9 @@ def judge_all(
     sessions: Sequence[Session], *, gated: bool = True, thresholds: Thresholds = DEFAULT_THRESHOLDS
 ) -> list[Verdict]:
     """The verdicts on a batch of sessions."""
-    return detect(columns_of(sessions), declared_of(sessions), now_us=NOW_US, thresholds=thresholds, gated=gated)
+    return detect(
+        columns_of(sessions), declared_of(sessions), now_us=NOW_US, thresholds=thresholds, gated=gated
+    )
 
 
 def judge(session: Session, *, gated: bool = True) -> Verdict:

@@ -112,6 +112,13 @@ def test_commands_at_once_on_an_empty_folder(data_dir: Path) -> None:
     assert len({json.loads(out)["tenant_id"] for _, out, _ in results}) == 3
 
 
+def test_another_secret_key_on_the_embedded_database(data_dir: Path) -> None:
+    chargewatch("tenant", "create", "acme", "--data-dir", data_dir)
+    chargewatch(
+        "tenant", "create", "other", "--data-dir", data_dir, SECRET_KEY="another key for the same folder!"
+    )
+
+
 @pytest.fixture
 def service(data_dir: Path) -> Iterator[DatabaseAddress]:
     """A service's database, held by this process."""

@@ -58,7 +58,9 @@ def four_measurands(rng: random.Random, faulty: bool) -> list[Row]:
     return rows
 
 
-def _break(rng: random.Random, wh: "np.typing.NDArray[np.float64]", pace: float) -> "np.typing.NDArray[np.float64]":
+def _break(
+    rng: random.Random, wh: "np.typing.NDArray[np.float64]", pace: float
+) -> "np.typing.NDArray[np.float64]":
     kind = rng.randrange(3)
     half = len(wh) // 2
     if kind == 0:

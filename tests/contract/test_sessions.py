@@ -145,7 +145,7 @@ async def test_get_returns_what_was_sent(api: httpx.AsyncClient) -> None:
         "SoC",
         "Percent",
         "EV",
-        "5e-1",
+        "0.5",
     )
     assert (power["unit"], power["phase"], power["value"]) == ("kW", "L1", 7)
     assert (own["measurand"], own["unit"]) == ("My.Own", "furlong")

@@ -79,13 +79,24 @@ async def test_a_session_is_judged_and_found_again(service: SessionService, tena
 
 async def test_fewer_than_three_readings_are_pending(service: SessionService, tenant: UUID) -> None:
     session = new_id()
-    assert (await post(service, tenant, session)).row.status == "pending"
+    empty = await post(service, tenant, session)
+    assert empty.row.status == "pending"
+    assert (await service.get(tenant, session))[0] == empty
     stored = await service.change(tenant, session, UNCHANGED, readings([0, 1]), replace=False)
     assert (stored.row.status, stored.row.is_anomaly, stored.row.analyzed_at) == ("pending", None, None)
     stored = await service.change(tenant, session, UNCHANGED, readings([0, 1, 2]), replace=False)
     assert (stored.row.status, stored.row.is_anomaly) == ("active", False)
     stored = await service.change(tenant, session, UNCHANGED, readings([0, 1]), replace=True)
     assert (stored.row.status, stored.row.reading_count) == ("pending", 2)
+
+
+async def test_a_first_push_is_stored_as_it_is_answered(service: SessionService, tenant: UUID) -> None:
+    attributes = Attributes('{"a": 1}', START, None, "Local", True)
+    stored = await post(
+        service, tenant, session := new_id(), [0, 1, 2], station=new_id(), attributes=attributes
+    )
+    assert stored.row.is_anomaly is False
+    assert (await service.get(tenant, session))[0] == stored
 
 
 async def test_a_repeat_changes_nothing(service: SessionService, tenant: UUID) -> None:

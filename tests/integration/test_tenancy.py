@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -330,6 +331,28 @@ async def test_a_lost_connection_is_an_outage_and_is_replaced(
         assert await database.schema_is_current()
     finally:
         await database.close()
+
+
+@pytest.mark.parametrize("postgres", ["embedded"], indirect=True)  # its processes can be stopped from here
+async def test_a_server_that_hangs_is_an_outage(
+    postgres: DatabaseServer, address: DatabaseAddress, two_tenants: tuple[NewKey, NewKey]
+) -> None:
+    settings = postgres.settings(pool_size=1, pool_timeout_s=0.1, statement_timeout_s=0.05)
+    database = await Database.open(settings, address)
+    (row,) = await database.fetch_without_tenant("SELECT pg_backend_pid()")
+    os.kill(row[0], signal.SIGSTOP)
+    try:
+        first = asyncio.create_task(database.schema_is_current())
+        await asyncio.sleep(0)
+        with pytest.raises(DatabaseUnavailable, match="no database connection is free"):
+            async with database.tenant_transaction(two_tenants[0].tenant_id):
+                pass
+        with pytest.raises(DatabaseUnavailable, match="the database takes too long"):
+            await first
+    finally:
+        os.kill(row[0], signal.SIGCONT)
+    assert await database.schema_is_current()
+    await database.close()
 
 
 async def test_waiting_for_a_connection_ends(

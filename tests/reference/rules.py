@@ -3,7 +3,16 @@
 Each takes a ``session.Session`` and returns findings (category, start µs, end µs, severity), times since 1970.
 """
 
-from tests.reference.session import MOMENT, at, between, energy_until, lower_median, neighbours, rise_of, steady_register
+from tests.reference.session import (
+    MOMENT,
+    at,
+    between,
+    energy_until,
+    lower_median,
+    neighbours,
+    rise_of,
+    steady_register,
+)
 
 MINUTE = 60.0
 
@@ -28,35 +37,48 @@ def exports(s, start, end):
 
 def kwh_decrease(s):
     return [
-        finding(s, "KWH_DECREASE", f.start, f.end, "warning" if f.kind == "drop_out" else "critical") for f in s.falls
+        finding(s, "KWH_DECREASE", f.start, f.end, "warning" if f.kind == "drop_out" else "critical")
+        for f in s.falls
     ]
 
 
 # --------------------------------------------------------------------------------------------- ENERGY_PIT
 
 
-def level_before(flow, run_start):
-    """Lower median of the steps before the run, backwards while they end within 15 min before it."""
-    taken = []
-    for step in reversed(flow[:run_start]):
-        if taken and flow[run_start].start - step.end > 15 * MINUTE:
-            break
-        if taken and step.w <= 0.25 * lower_median(taken):
-            break
-        taken.append(step.w)
-    return lower_median(taken)
+def level_before(s, run_start):
+    """Lower median of the steps before the run, backwards while they end within 15 min before it at one level."""
+    taken, after_low = [], False
+    for step in reversed(s.flow[:run_start]):
+        if taken:
+            level = lower_median([t.w for t in taken])
+            after_low = step.w <= 0.25 * level
+            too_early = s.flow[run_start].start - step.end > 15 * MINUTE
+            if after_low or too_early or level <= 0.25 * step.w:
+                break
+        taken.append(step)
+    return level_of(s, taken[::-1], after_low)
 
 
-def level_after(flow, run_end, before):
+def level_after(s, run_end, before):
     """Lower median of the steps that start within 15 min of the run's end (at least one)."""
     taken = []
-    for step in flow[run_end + 1 :]:
-        if taken and step.start - flow[run_end].end > 15 * MINUTE:
+    for step in s.flow[run_end + 1 :]:
+        if taken and step.start - s.flow[run_end].end > 15 * MINUTE:
             break
         if step.w <= 0.25 * before:
             break
-        taken.append(step.w)
-    return lower_median(taken) if taken else 0.0
+        taken.append(step)
+    return level_of(s, taken, True) if taken else 0.0
+
+
+def level_of(s, steps, after_low):
+    """The register's first move after a low may have come nearly by itself while little was delivered."""
+    if after_low and s.flow_source == "register":
+        if len(steps) == 1:
+            seconds = steps[0].end - steps[0].start
+            return max(steps[0].w - s.resolution * 3600 / seconds, 0.0)
+        steps = steps[1:]
+    return lower_median([step.w for step in steps])
 
 
 def energy_pit(s):
@@ -66,7 +88,7 @@ def energy_pit(s):
     findings = []
     i = 1
     while i < len(s.flow):
-        pit = pit_from(s.flow, i)
+        pit = pit_from(s, i)
         if pit is None:
             i += 1
             continue
@@ -78,15 +100,16 @@ def energy_pit(s):
     return findings
 
 
-def pit_from(flow, i):
+def pit_from(s, i):
     """(first, last, next step to try, level before, level after) of the pit whose run begins with step i."""
-    before = level_before(flow, i)
+    flow = s.flow
+    before = level_before(s, i)
     if before < 1000 or flow[i].w > 0.25 * before:
         return None
     run_end = i
     while run_end + 1 < len(flow) and flow[run_end + 1].w <= 0.25 * before:
         run_end += 1
-    after = level_after(flow, run_end, before)
+    after = level_after(s, run_end, before)
     if after < 1000 or after < 0.5 * before:
         return None
     low = [j for j in range(i, run_end + 1) if flow[j].w <= 0.25 * after]
@@ -232,11 +255,17 @@ def one_idle(s, first, last):
         return None
     soc = at(s.soc, s.flow[last].last_reading)
     if soc is None:
-        unused = cut_start == start and delivered < 3000 and offer_unused(s, cut_start, cut_end) and broke_off(s, first)
+        unused = (
+            cut_start == start
+            and delivered < 3000
+            and offer_unused(s, cut_start, cut_end)
+            and broke_off(s, first)
+        )
         early = delivered < 500 and lasts >= 60 * MINUTE - MOMENT
         expected = unused or early
     else:
-        expected = soc < 80
+        target = at(s.target_soc, s.flow[last].last_reading)
+        expected = soc < 80 and (target is None or soc < target)
     if not expected:
         return None
     from_reading = max(s.flow[first].first_reading, cut_start)

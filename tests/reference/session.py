@@ -15,7 +15,16 @@ DAY_US = 86_400_000_000
 MOMENT = 1e-6  # seconds; two times no further apart are one
 
 BEGIN, END = "Transaction.Begin", "Transaction.End"
-CONTEXTS = [END, BEGIN, "Sample.Periodic", "Sample.Clock", "Interruption.Begin", "Interruption.End", "Trigger", "Other"]
+CONTEXTS = [
+    END,
+    BEGIN,
+    "Sample.Periodic",
+    "Sample.Clock",
+    "Interruption.Begin",
+    "Interruption.End",
+    "Trigger",
+    "Other",
+]
 LOCATIONS = ["Outlet", "Inlet", "Cable", "EV", "Body", "Upstream"]
 TOTAL, NEVER = 0, 9
 PHASES = {"": TOTAL, "L1": 1, "L2": 2, "L3": 3, "L1-N": 1, "L2-N": 2, "L3-N": 3}
@@ -27,13 +36,14 @@ POWER = ["Power.Active.Import"]
 CURRENT = ["Current.Import"]
 VOLTAGE = ["Voltage"]
 SOC = ["SoC", "Display.PresentSOC"]
+TARGET_SOC = ["Display.TargetSOC"]
 POWER_OFFERED = ["Power.Offered", "Power.Import.Offered"]
 CURRENT_OFFERED = ["Current.Offered", "Current.Import.Offered"]
 POWER_EXPORT = ["Power.Active.Export"]
 EXPORT_REGISTER = ["Energy.Active.Export.Register"]
 EXPORT_INTERVAL = ["Energy.Active.Export.Interval"]
 SIGNALS = [REGISTER, INTERVAL, POWER, CURRENT, VOLTAGE, SOC, POWER_OFFERED, CURRENT_OFFERED]
-SIGNALS += [POWER_EXPORT, EXPORT_REGISTER, EXPORT_INTERVAL]
+SIGNALS += [TARGET_SOC, POWER_EXPORT, EXPORT_REGISTER, EXPORT_INTERVAL]
 
 
 class Clean(NamedTuple):
@@ -84,6 +94,7 @@ class Session(NamedTuple):
     export_register: list
     export_intervals: list
     soc: list
+    target_soc: list
     offers: list
     flow: list
     flow_source: str
@@ -183,7 +194,7 @@ def chosen(clean, names, how=sum):
         if how is sum and TOTAL not in phases and len(phases) < most:
             continue
         one = next(iter(phases.values()))
-        out.append((one.t, how([phases[n].value for n in sorted(phases)]), one.context))
+        out.append((one.t, round(how([phases[n].value for n in sorted(phases)]), 3), one.context))
     return out
 
 
@@ -220,14 +231,16 @@ def repaired(clean, power, rated_kw, notes):
     foreign = foreign_ends(register, rated_kw)
     notes |= set(foreign.values())
     contexts = {context for _, _, context in foreign}
-    register = chosen([r for r in clean if r.measurand not in REGISTER or r.context not in contexts], REGISTER)
+    register = chosen(
+        [r for r in clean if r.measurand not in REGISTER or r.context not in contexts], REGISTER
+    )
     in_one_scale = rescaled([(t, wh) for t, wh, _ in register], rated_kw, notes)
     return scale_checked(in_one_scale, power, notes)
 
 
 def looks_wrong(register, power, rated_kw):
     for (t0, a, _), (t1, b, _) in neighbours(register):
-        if b < a - 0.001 or b > a + deliverable(t1 - t0, rated_kw) + 20:
+        if b < a or b > a + deliverable(t1 - t0, rated_kw) + 20:
             return True
     rise = sum(max(0.0, b - a) for (_, a, _), (_, b, _) in neighbours(register))
     integral = trapezoids(power)
@@ -422,32 +435,41 @@ def steps_of_power(power, register):
     return steps
 
 
-def steps_of_register(register, resolution):
+def steps_of_register(register, resolution, rated_kw):
+    most = max(400_000, 1.15 * (rated_kw or 0) * 1000)
+
     moves = [i for i in range(1, len(register)) if register[i][1] != register[i - 1][1]]
     if not moves:
-        return [Step(register[0][0], register[-1][0], 0.0, register[0][0], register[-1][0])] if len(register) > 1 else []
+        return (
+            [Step(register[0][0], register[-1][0], 0.0, register[0][0], register[-1][0])]
+            if len(register) > 1
+            else []
+        )
     seconds = register[moves[-1]][0] - register[moves[0] - 1][0]
-    rise = rise_of(register)
+    rise = sum(
+        b - a for (t0, a), (t1, b) in neighbours(register) if b >= a and (b - a) * 3600 / (t1 - t0) <= most
+    )
     wait = 4 * resolution * seconds / rise if rise > 0 else 0.0
     kept = [register[0]]
     for reading in register[1:]:
         if reading[1] != kept[-1][1] or reading[0] - kept[-1][0] >= wait or reading is register[-1]:
             kept.append(reading)
-    return [
-        Step(t0, t1, (b - a) * 3600 / (t1 - t0), t0, t1) for (t0, a), (t1, b) in neighbours(kept) if b >= a
-    ]
+    steps = [Step(t0, t1, (b - a) * 3600 / (t1 - t0), t0, t1) for (t0, a), (t1, b) in neighbours(kept)]
+    return [step for step in steps if 0 <= step.w <= most]
 
 
 def steps_of_intervals(intervals):
-    return [Step(t0, t1, max(wh, 0.0) * 3600 / (t1 - t0), t0, t1) for (t0, _), (t1, wh) in neighbours(intervals)]
+    return [
+        Step(t0, t1, max(wh, 0.0) * 3600 / (t1 - t0), t0, t1) for (t0, _), (t1, wh) in neighbours(intervals)
+    ]
 
 
-def flow_of(power, register, steady, intervals, resolution):
+def flow_of(power, register, steady, intervals, resolution, rated_kw):
     """(steps, what they are drawn from, how many readings that has)."""
     if len(power) >= 2 and 2 * len(power) >= len(register):
         return steps_of_power(power, steady), "power", len(power)
     if len(register) >= 2:
-        return steps_of_register(steady, resolution), "register", len(register)
+        return steps_of_register(steady, resolution, rated_kw), "register", len(register)
     if len(intervals) >= 2:
         return steps_of_intervals(intervals), "intervals", len(intervals)
     return [], "", 0
@@ -495,7 +517,8 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         volts = lower_median(usual) if usual else 230.0
         phases = 1 if is_dc else max([n for _, n in counts] + [1])
         offers = [(t, a * volts * phases) for t, a in signal(CURRENT_OFFERED, max)]
-    flow, source, count = flow_of(power, register, without_drop_outs(register, falls), intervals, resolution)
+    steady = without_drop_outs(register, falls)
+    flow, source, count = flow_of(power, register, steady, intervals, resolution, rated_kw)
 
     def seconds(us):
         return None if us is None else (us - first_us) / 1e6
@@ -516,6 +539,7 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         export_register=signal(EXPORT_REGISTER),
         export_intervals=signal(EXPORT_INTERVAL),
         soc=[(t, v) for t, v in signal(SOC, mean) if 0 < v <= 100],
+        target_soc=[(t, v) for t, v in signal(TARGET_SOC, mean) if 0 < v <= 100],
         offers=offers,
         flow=flow,
         flow_source=source,

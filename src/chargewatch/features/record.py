@@ -1,5 +1,6 @@
 """The record of one session: every channel as a curve, repaired, with what is declared about the session."""
 
+import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +9,15 @@ from typing import Final, NamedTuple
 from chargewatch.domain.categories import Thresholds
 from chargewatch.features import flow as flows
 from chargewatch.features.flow import Step
-from chargewatch.features.register import WH_PER_KWH, Fall, falls, resolution_wh, without_drop_outs
+from chargewatch.features.register import (
+    ANY_POWER_W,
+    RATED_MARGIN,
+    WH_PER_KWH,
+    Fall,
+    falls,
+    resolution_wh,
+    without_drop_outs,
+)
 
 _EXPORTING_W: Final = 100.0  # less is the noise of a meter at rest
 _SAME_MOMENT_S: Final = 1e-6
@@ -51,6 +60,7 @@ class SessionRecord:
     interval: Curve
     power: Curve
     soc: Curve
+    target_soc: Curve
     offered_w: Curve
     export_w: Curve
     export_register: Curve
@@ -101,7 +111,9 @@ class SessionRecord:
             return flows.bridge_gaps(steps, self.steady_register.at_s, self.steady_register.value)
         if self.flow_source == "register":
             curve = self.steady_register
-            return flows.register_steps(curve.at_s, curve.value, self.resolution_wh)
+            rated_w = self.rated_power_w if math.isfinite(self.rated_power_w) else 0.0
+            most_w = max(ANY_POWER_W, RATED_MARGIN * rated_w)  # a rated power set too low hides no delivery
+            return flows.register_steps(curve.at_s, curve.value, self.resolution_wh, most_w)
         if self.flow_source == "interval":
             return flows.interval_steps(self.interval.at_s, self.interval.value)
         return []

@@ -32,6 +32,7 @@ class Channel(IntEnum):
     POWER_EXPORT = 8
     EXPORT_REGISTER = 9
     EXPORT_INTERVAL = 10
+    TARGET_SOC = 11
 
 
 class PhaseRule(IntEnum):
@@ -57,6 +58,7 @@ _FEEDS: Final = {
     Measurand.POWER_ACTIVE_EXPORT: Channel.POWER_EXPORT,
     Measurand.ENERGY_ACTIVE_EXPORT_REGISTER: Channel.EXPORT_REGISTER,
     Measurand.ENERGY_ACTIVE_EXPORT_INTERVAL: Channel.EXPORT_INTERVAL,
+    Measurand.DISPLAY_TARGET_SOC: Channel.TARGET_SOC,
 }
 
 PHASE_RULES: Final = {
@@ -71,6 +73,7 @@ PHASE_RULES: Final = {
     Channel.POWER_EXPORT: PhaseRule.SUM,
     Channel.EXPORT_REGISTER: PhaseRule.SUM,
     Channel.EXPORT_INTERVAL: PhaseRule.SUM,
+    Channel.TARGET_SOC: PhaseRule.MEAN,
 }
 
 # Lookups by code; the last entry serves the code -1 (unknown).

@@ -51,7 +51,10 @@ class Settled(NamedTuple):
 
 
 def settle(keys: Keys, sessions: int) -> Settled:
-    """Orders readings by session, time and name; of those with the same key only the last one stays."""
+    """Orders readings by session, time and names; of those with the same key only the last one stays.
+
+    Names come in alphabetical order as in the API, unknown ones last and in no particular order.
+    """
     kind = _MEASURAND[keys.measurand] + _PHASE[keys.phase] + _LOCATION[keys.location] + _CONTEXT[keys.context]
     rows = len(kind)
     none = np.zeros(sessions, np.int64)

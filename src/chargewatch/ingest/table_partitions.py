@@ -44,7 +44,10 @@ class Part(NamedTuple):
 
 
 class Partitions:
-    """Temporary files in a folder, each for a range of sessions; sessions are numbered from 0."""
+    """Temporary files in a folder, each for a range of sessions; sessions are numbered from 0.
+
+    ``seen`` marks the sessions that rows were added of.
+    """
 
     def __init__(self, folder: Path, counts: Integers) -> None:
         total = int(counts.sum())
@@ -52,13 +55,13 @@ class Partitions:
         # Equal shares of all rows; a range holds whole sessions.
         share = np.minimum((np.cumsum(counts) - 1) * wanted // max(total, 1), wanted - 1)
         _, self._starts = np.unique(share, return_index=True)
-        self._seen = np.zeros(len(counts), np.bool_)
+        self.seen = np.zeros(len(counts), np.bool_)
         self._paths = [folder / f"{i}.arrow" for i in range(len(self._starts))]
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._writers = [pa.ipc.new_stream(str(path), _SCHEMA, options=options) for path in self._paths]
 
     def add(self, rows: Rows, ids: Mapping[int, str]) -> None:
-        """Adds rows in file order; ``ids`` has the id of each of their sessions by its number."""
+        """Adds rows in file order; ``ids`` has the ids, by number, of their sessions that were not seen before."""
         part = np.searchsorted(self._starts, rows.session, side="right") - 1
         order = np.argsort(part, kind="stable")
         bounds = np.searchsorted(part[order], np.arange(len(self._starts) + 1))
@@ -67,8 +70,8 @@ class Partitions:
 
     def _write(self, part: int, rows: Rows, ids: Mapping[int, str]) -> None:
         sessions, first = np.unique(rows.session, return_index=True)
-        fresh = ~self._seen[sessions]
-        self._seen[sessions] = True
+        fresh = ~self.seen[sessions]
+        self.seen[sessions] = True
         texts: list[str | None] = [None] * len(
             rows.session
         )  # an id is written once, with its session's first row

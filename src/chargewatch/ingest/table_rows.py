@@ -92,10 +92,9 @@ class _Faults:
 def sessions_of(column: Column) -> tuple[Words, Flags]:
     """Returns the sessions of rows (-1 for none), and which rows have an id that is too long."""
     number, texts = words(column)
-    long = [i for i, text in enumerate(texts) if text is not None and len(text) > LONGEST_ID]
-    if not long:
+    if max(map(len, filter(None, texts)), default=0) <= LONGEST_ID:
         return Words(number, texts), np.zeros(len(number), np.bool_)
-    too_long = np.isin(number, long)
+    too_long = np.isin(number, [i for i, text in enumerate(texts) if text and len(text) > LONGEST_ID])
     return Words(np.where(too_long, np.int32(-1), number), texts), too_long
 
 

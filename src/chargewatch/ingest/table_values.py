@@ -109,9 +109,10 @@ def words(column: Column) -> Words:
     encoded = column if isinstance(column, pa.DictionaryArray) else _plain(column).dictionary_encode()
     indices = encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices
     number: Indices = indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-    texts = _texts(_plain(encoded.dictionary))
-    empty = [i for i, text in enumerate(texts) if not text]
-    if empty:
+    strings = _plain(encoded.dictionary)
+    texts = _texts(strings)
+    empty = np.flatnonzero(_lengths(strings) == 0)
+    if len(empty):
         number = np.where(np.isin(number, empty), np.int32(-1), number)
     return Words(number, texts)
 

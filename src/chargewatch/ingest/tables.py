@@ -124,9 +124,9 @@ def _distribute(
             sessions, rows = decode(file.name, block, report)
             numbers = numbered(roster, sessions)
             check_unchanged(survey.sessions, len(roster))
-            ids = dict(
-                zip(numbers.tolist(), (str(sessions.words[i]) for i in rows.session.tolist()), strict=True)
-            )
+            fresh = ~partitions.seen[numbers]
+            words = (str(sessions.words[i]) for i in rows.session[fresh].tolist())
+            ids = dict(zip(numbers[fresh].tolist(), words, strict=True))
             partitions.add(limit.apply(file.name, block, sessions, rows._replace(session=numbers)), ids)
 
 

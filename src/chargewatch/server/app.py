@@ -1,12 +1,13 @@
 """The application: every slice's routes behind the platform's one layer."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
 
 from chargewatch.server.platform.authentication import Authenticates, check_protection, make_gate
 from chargewatch.server.platform.docs_page import docs_page
@@ -14,6 +15,7 @@ from chargewatch.server.platform.health import Draining, ReadinessChecks, health
 from chargewatch.server.platform.http import json_response
 from chargewatch.server.platform.middleware import MOST_IN_FLIGHT, Platform
 from chargewatch.server.platform.openapi import build_document, documentation_routes, routes_of
+from chargewatch.server.platform.request_context import AsgiApp
 from chargewatch.server.sessions.routes import sessions_router
 from chargewatch.server.wiring import Wiring
 
@@ -59,7 +61,7 @@ def assemble(
     document = build_document(listed)
     app.state.openapi = json_response(msgspec.to_builtins(document))
     app.state.docs = docs_page(document)
-    app.asgi_handler = Platform(
-        app.asgi_router, is_draining=draining.is_begun, most_in_flight=most_in_flight
-    )
+    router = cast("AsgiApp", app.asgi_router)
+    platform = Platform(router, is_draining=draining.is_begun, most_in_flight=most_in_flight)
+    app.asgi_handler = cast("ASGIApp", platform)
     return app

@@ -4,9 +4,10 @@ It is made when the process starts and closed when it stops (`open_wiring`). Han
 `services`. A slice joins by adding its service here and its router in `app`.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 from litestar.connection import ASGIConnection
@@ -21,10 +22,13 @@ from chargewatch.server.platform.health import (
     models_check,
     schema_check,
 )
+from chargewatch.server.platform.metrics import set_pool
 from chargewatch.server.sessions.listing import SessionList
 from chargewatch.server.sessions.service import SessionService
 from chargewatch.server.settings import Settings
 from chargewatch.server.tenants.service import Authenticator
+
+FIGURES_EVERY_S: Final = 1.0
 
 
 class Wiring(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,11 +54,24 @@ async def open_wiring(settings: Settings, address: DatabaseAddress | None = None
     Raises:
         DatabaseError: the database cannot be used; DatabaseUnavailable when it does not answer.
     """
-    database = await Database.open(settings, address)
+    database = await _ServedDatabase.open(settings, address)
+    figures = asyncio.create_task(database.keep_figures())
     try:
         yield wire(settings, database)
     finally:
+        figures.cancel()
         await database.close()
+
+
+class _ServedDatabase(Database):
+    """The database of a serving process: how its pool is used is one of the figures."""
+
+    async def keep_figures(self) -> None:
+        """Notes the pool's use from time to time, until cancelled."""
+        while True:
+            idle: int = self._pool.get_idle_size()
+            set_pool(in_use=self._pool.get_size() - idle, idle=idle)
+            await asyncio.sleep(FIGURES_EVERY_S)
 
 
 def wire(settings: Settings, database: Database) -> Wiring:

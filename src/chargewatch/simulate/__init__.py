@@ -8,14 +8,17 @@ from chargewatch.simulate.catalogue import FAULTS, NEAR_MISSES
 from chargewatch.simulate.fleet import simulate_fleet
 from chargewatch.simulate.records import Kind, Label, SimulatedReading, SimulatedSession
 from chargewatch.simulate.sessions import simulate_session
+from chargewatch.simulate.tables import FleetFiles, write_fleet
 
 __all__ = [
     "FAULTS",
     "NEAR_MISSES",
+    "FleetFiles",
     "Kind",
     "Label",
     "SimulatedReading",
     "SimulatedSession",
     "simulate_fleet",
     "simulate_session",
+    "write_fleet",
 ]

@@ -46,12 +46,12 @@ class Mechanism(NamedTuple):
 # --- pits -----------------------------------------------------------------------------------------
 
 
-def pit_length_s(plan: Plan, rng: np.random.Generator) -> float:
-    """Draws how long a pit lasts: 200 s to less than 2 h, mostly long enough to be shown."""
+def pit_length_s(plan: Plan, rng: np.random.Generator, share_shown: float = SHARE_SHOWN) -> float:
+    """Draws how long a pit lasts: 200 s to less than 2 h, in ``share_shown`` of all cases long enough to be shown."""
     sampling, dc = plan.sampling_s(), plan.station.charger.kind == "dc"
     longest = 900.0 if dc else 7200.0 - 2.0 * sampling - 120.0
     shortest = 200.0
-    if rng.random() < SHARE_SHOWN:
+    if rng.random() < share_shown:
         register_only = plan.station.meter.power == "none"
         shortest = shown_s(sampling, 180.0) + (5.0 * plan.steps_s() if register_only else 0.0)
     shortest = min(shortest, longest)
@@ -67,6 +67,7 @@ def pits(
     recovery: tuple[float, float] = (1.0, 1.0),
     ramp_s: float = 0.0,
     times: int = 1,
+    share_shown: float = SHARE_SHOWN,
 ) -> Plan:
     """Lets the power collapse to ``shares`` of its level and come back to ``recovery``, ``times`` times."""
     plan = plain(plan)
@@ -78,7 +79,7 @@ def pits(
     spans: list[Span] = []
     faults: list[Span] = []
     for _ in range(times):
-        share, length = float(rng.uniform(*shares)) * level, pit_length_s(plan, rng)
+        share, length = float(rng.uniform(*shares)) * level, pit_length_s(plan, rng, share_shown)
         end = at + ramp_s + length
         spans += [*_slope(at, ramp_s, 1.0, share), Span(at + ramp_s, end, share)]
         spans += [*_slope(end, ramp_s, share, level), Span(end + ramp_s, FOREVER_S, level)]

@@ -96,7 +96,7 @@ def _connectors(stations: int, seed: int) -> Iterator[_Connector]:
         weekend = 0.25 if profile == "work" else float(rng.uniform(0.8, 1.3))
         gap = _GAP_H[kind] * float(np.exp(rng.normal(0.0, 0.5)))
         for connector in range(1, int(rng.integers(1, 3)) + 1):
-            base = float(rng.uniform(1e5, 3e7))
+            base = float(rng.uniform(1e6, 3e7))
             hours = _PROFILES[profile]
             yield _Connector(
                 number, station, f"station-{index + 1:04d}", str(connector), hours, weekend, gap, base

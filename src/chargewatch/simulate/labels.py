@@ -37,7 +37,7 @@ class _Seen(NamedTuple):
     def rise_kwh(self, first: int, last: int) -> float:
         """Energy from reading ``first`` to ``last``: by the register, else the integral of power."""
         if self.register_kwh is not None:
-            return float(self.register_kwh[last] - self.register_kwh[first])
+            return round(float(self.register_kwh[last] - self.register_kwh[first]), 6)
         assert self.power_kw is not None
         window = slice(first, last + 1)
         return float(np.trapezoid(self.power_kw[window], self.at_s[window])) / 3600.0
@@ -161,7 +161,7 @@ def _zero(_span: Span, seen: _Seen) -> _Evidence | None:
     lasts = float(seen.at_s[last] - seen.at_s[0])
     if lasts <= 0:
         return None
-    idle = seen.rise_kwh(0, last) < 0.1 - 1e-6 and _highest_power(0, last, seen) <= 0.3
+    idle = seen.rise_kwh(0, last) < 0.1 and _highest_power(0, last, seen) <= 0.3
     full = seen.soc is not None and bool(seen.soc[0] >= 95.0)
     return _Evidence(0, last, lasts >= 300.0 and idle and not full)
 

@@ -58,7 +58,7 @@ def _with_pause(plan: Plan, rng: np.random.Generator) -> tuple[Plan, Span]:
     before, after = sides_s(plan, rng)
     plan = with_charge(plan, rng, before + after)
     at = event_at_s(plan, before)
-    end = on_grid(at + max(pit_length_s(plan, rng), shown_s(plan.sampling_s(), 60.0)))
+    end = at + pit_length_s(plan, rng, share_shown=1.0)
     return lasting(plan, end + after + 60.0), Span(at, end, 0.0)
 
 
@@ -118,8 +118,8 @@ def _charging_through(plan: Plan, rng: np.random.Generator) -> Plan:
 
 def _readings_missing(plan: Plan, observed: Observed, rng: np.random.Generator) -> _Tampered:
     """Readings are lost for a while in the middle of charging; the register shows that it went on."""
-    at = observed.at_s()
-    charging = min(float(at[-1]) - plan.visit.start_s, 36000.0)
+    at, energy = observed.at_s(), observed.energy_kwh
+    charging = float(at[np.searchsorted(energy, 0.95 * energy[-1])]) - plan.visit.start_s
     begin = plan.visit.start_s + float(rng.uniform(0.2, 0.35)) * charging
     end = begin + float(rng.uniform(0.3, 0.5)) * charging
     kept = (at < begin) | (at > end)
@@ -155,12 +155,12 @@ def _short_dip(plan: Plan, rng: np.random.Generator) -> Plan:
 
 def _shallow_dip(plan: Plan, rng: np.random.Generator) -> Plan:
     """The power falls to about half and comes back, as when two outlets share a rectifier."""
-    return replace(pits(plan, rng, shares=(0.4, 0.65)), faults=())
+    return replace(pits(plan, rng, shares=(0.4, 0.65), share_shown=1.0), faults=())
 
 
 def _low_recovery(plan: Plan, rng: np.random.Generator) -> Plan:
     """The power comes back to less than half of the level before."""
-    return replace(pits(plan, rng, shares=(0.0, 0.15), recovery=(0.3, 0.42)), faults=())
+    return replace(pits(plan, rng, shares=(0.0, 0.15), recovery=(0.3, 0.42), share_shown=1.0), faults=())
 
 
 # --- like charging that breaks off ----------------------------------------------------------------
@@ -169,8 +169,8 @@ def _low_recovery(plan: Plan, rng: np.random.Generator) -> Plan:
 def _taper_before_end(plan: Plan, rng: np.random.Generator) -> Plan:
     """Less than 3 kWh into an almost full battery, ending in a taper; the offer stands."""
     plan = plain(plan)
-    curve = ac_curve(plan.power_kw(), knee_soc=97.0)
-    vehicle = replace(plan.vehicle, capacity_kwh=min(plan.vehicle.capacity_kwh, 64.0), curve_kw=curve)
+    curve = ac_curve(plan.power_kw(), knee_soc=97.5)
+    vehicle = replace(plan.vehicle, capacity_kwh=min(plan.vehicle.capacity_kwh, 45.0), curve_kw=curve)
     arrival = FULL_SOC - float(rng.uniform(2.0, 2.7)) * vehicle.soc_per_kwh()
     stay = float(rng.uniform(3.0, 9.0)) * 3600.0
     visit = replace(plan.visit, arrival_soc=arrival, target_soc=FULL_SOC, stay_s=stay)
@@ -240,7 +240,7 @@ def _scheduled_start(plan: Plan, rng: np.random.Generator) -> Plan:
 def _short_rest(plan: Plan, rng: np.random.Generator) -> Plan:
     """Charging breaks off below 80 %, and the car is gone within 25 minutes."""
     kwh = plan.station.meter.restrictions().least_kwh() + float(rng.uniform(0.0, 6.0))
-    return replace(stop_after(plan, rng, kwh, float(rng.uniform(400.0, 1300.0))), faults=())
+    return replace(stop_after(plan, rng, kwh, float(rng.uniform(700.0, 1400.0))), faults=())
 
 
 # --- like a session without energy ----------------------------------------------------------------
@@ -295,17 +295,23 @@ DELIVERY_NEAR_MISSES: Final = (
     Mechanism("short_dip", Needs(managed=False, power=True, sampling_at_most_s=30.0), _short_dip),
     Mechanism("shallow_dip", UNMANAGED, _shallow_dip),
     Mechanism("low_recovery", UNMANAGED, _low_recovery),
-    Mechanism("taper_before_end", _BLIND_AC._replace(power=True, sampling_at_most_s=60.0), _taper_before_end),
+    Mechanism(
+        "taper_before_end",
+        _BLIND_AC._replace(power=True, sampling_at_most_s=60.0, resolution_at_most_wh=100),
+        _taper_before_end,
+    ),
     Mechanism("own_limit", _BLIND_AC, _own_limit),
     Mechanism("offer_withdrawn", Needs(managed=False, offered=True), _offer_withdrawn),
     Mechanism("stops_at_target", KNOWN_SOC, _stops_at_target),
     Mechanism("target_sent", _KNOWN_AC_SOC, _target_sent, _add_target),
     Mechanism("scheduled_start", Needs(kind="ac", managed=False), _scheduled_start),
-    Mechanism("short_rest", KNOWN_SOC, _short_rest),
+    Mechanism("short_rest", KNOWN_SOC._replace(sampling_at_most_s=300.0), _short_rest),
     Mechanism("full_at_start", Needs(soc=True), _full_at_start),
     Mechanism("short_test_plug", Needs(), _short_test_plug),
     Mechanism("clock_stray", Needs(clock_aligned=True), _clock_stray, _only_clock_readings),
     Mechanism(
-        "tiny_delivery", Needs(managed=False, begin_end=True, resolution_at_most_wh=10), _tiny_delivery
+        "tiny_delivery",
+        Needs(kind="ac", managed=False, begin_end=True, resolution_at_most_wh=10),
+        _tiny_delivery,
     ),
 )

@@ -71,7 +71,7 @@ def _rollback(plan: Plan, observed: Observed, rng: np.random.Generator) -> tuple
     register = _counting(observed)
     at = _fall_index(plan, register, rng)
     fall = _drawn_fall(plan, int(register[at - 1] - register[0]), rng)
-    register[at:] -= register[at] - (register[at - 1] - fall)
+    register[at:] -= register[at] - max(register[at - 1] - fall, 0)
     return _tampered(observed, register, at)
 
 

@@ -25,12 +25,12 @@ _NOWHERE: Final = Span(0.0, 0.0, 0.0)
 
 
 def _bad_network(plan: Plan, rng: np.random.Generator) -> Plan:
-    meter = replace(plan.station.meter, late=float(rng.uniform(0.15, 0.5)))
+    meter = replace(plan.station.meter, late=float(rng.uniform(0.7, 0.95)))
     return eventful(replace(plan, station=replace(plan.station, meter=meter)), rng)
 
 
 def _repeating_network(plan: Plan, rng: np.random.Generator) -> Plan:
-    meter = replace(plan.station.meter, repeated=float(rng.uniform(0.2, 0.6)), late=0.1)
+    meter = replace(plan.station.meter, repeated=float(rng.uniform(0.5, 0.9)), late=0.1)
     return eventful(replace(plan, station=replace(plan.station, meter=meter)), rng)
 
 
@@ -68,7 +68,8 @@ def _rounding(plan: Plan, observed: Observed, rng: np.random.Generator) -> _Tamp
     assert observed.register_wh is not None
     register, resolution = observed.register_wh, plan.station.meter.resolution_wh
     still = np.flatnonzero((np.diff(register) == 0) & (register[1:] > resolution + 10)) + 1
-    chosen = still[rng.random(len(still)) < max(0.15, 2.0 / max(len(still), 1))]
+    chosen = still[rng.random(len(still)) < 0.15]
+    chosen = chosen if len(chosen) else still[:1]
     fall = int(rng.integers(2, 10)) if resolution == 1 else resolution
     register[chosen[np.diff(chosen, prepend=-9) > 1]] -= fall
     return observed, _NOWHERE
@@ -78,10 +79,12 @@ def _wavering(plan: Plan, rng: np.random.Generator) -> Plan:
     """A session with a rest at its end, in which the register stands still and wavers."""
     plan = plain(plan)
     kwh = plan.station.meter.restrictions().resting_kwh() + float(rng.uniform(0.5, 5.0))
-    target = max(plan.visit.target_soc, 80.6)
+    target = float(rng.choice((80.6, 90.0, 94.0)))
     arrival = max(target - kwh * plan.vehicle.soc_per_kwh(), 3.0)
     stay = 1.6 * 3600.0 * kwh / plan.power_kw() + 12.0 * plan.sampling_s() + 600.0
-    return replace(plan, visit=replace(plan.visit, arrival_soc=arrival, target_soc=target, stay_s=stay))
+    return replace(
+        plan, visit=replace(plan.visit, arrival_soc=arrival, target_soc=target, stay_s=stay, standby_kw=0.0)
+    )
 
 
 def _intervals_only(plan: Plan, rng: np.random.Generator) -> Plan:

@@ -99,7 +99,7 @@ def simulate_session(
     needs = Needs() if script is None else script.mechanism.needs
     station = _station(rng, needs, kind, sampling_s)
     starts_at = _FIRST_START + timedelta(seconds=int(rng.integers(0, 28 * 86400)))
-    plan = plan_session(rng, station, starts_at, float(rng.uniform(1e5, 3e7)), script)
+    plan = plan_session(rng, station, starts_at, float(rng.uniform(1e6, 3e7)), script)
     return play(rng, plan, script, Identity(f"sim-{seed}", f"station-{seed}", "1"))
 
 

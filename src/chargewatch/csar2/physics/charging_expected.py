@@ -146,8 +146,9 @@ def _ground(
     """Returns why this vehicle should be charging, None where nothing says so."""
     limits = record.thresholds
     idle_s = end_s - start_s + 1e-6
-    soc = record.soc.last_before(record.flow[idle.last].last_s)
-    if soc is not None and soc >= limits.expected_soc_percent:
+    last_s = record.flow[idle.last].last_s
+    soc, target = record.soc.last_before(last_s), record.target_soc.last_before(last_s)
+    if soc is not None and soc >= min(limits.expected_soc_percent, 100.0 if target is None else target):
         return None
     if idle_s >= limits.expected_idle_s:
         if soc is not None:

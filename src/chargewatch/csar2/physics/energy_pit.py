@@ -37,6 +37,7 @@ def pits(record: SessionRecord) -> list[Pit]:
     """Finds collapses of the flow by depth, level, duration and recovery alone."""
     flow, limits = record.flow, record.thresholds
     least_w = limits.pit_level_kw * WH_PER_KWH
+    quantum_wh = record.resolution_wh if record.flow_source == "register" else 0.0
     highest_w = highest_before(flow)
     found: list[Pit] = []
     reached, reached_below_w = 0, 0.0  # the end of the run looked at last, and the limit it was found with
@@ -46,7 +47,7 @@ def pits(record: SessionRecord) -> list[Pit]:
         if highest_w[position] < least_w or flow[position].power_w > low_w:
             position += 1
             continue
-        before_w = level_before(flow, position, limits.pit_depth)
+        before_w = level_before(flow, position, limits.pit_depth, quantum_wh)
         low_w = limits.pit_depth * before_w
         if before_w < least_w or flow[position].power_w > low_w:
             position += 1
@@ -55,7 +56,8 @@ def pits(record: SessionRecord) -> list[Pit]:
         while last + 1 < len(flow) and flow[last + 1].power_w <= low_w:
             last += 1
         reached, reached_below_w = last, low_w
-        pit = _trimmed(flow, Pit(position, last, before_w, _level_after(flow, last, low_w)), limits.pit_depth)
+        after_w = _level_after(flow, last, low_w, quantum_wh)
+        pit = _trimmed(flow, Pit(position, last, before_w, after_w), limits.pit_depth)
         if pit is not None and _is_pit(record, pit):
             found.append(pit)
             position = last
@@ -77,21 +79,28 @@ def highest_before(flow: Sequence[Step]) -> list[float]:
     return highest
 
 
-def level_before(flow: Sequence[Step], position: int, depth: float) -> float:
-    """Returns the level right before a step: the median of the steps of the last 15 minutes that are not low."""
+def level_before(flow: Sequence[Step], position: int, depth: float, quantum_wh: float = 0.0) -> float:
+    """Returns the level right before a step: the median of the steps of the last 15 minutes at one level.
+
+    ``quantum_wh`` is the step of the register that the flow is drawn from, else 0.
+    """
     ranked: list[float] = []
     start_s = flow[position].start_s
+    first = position
+    after_low = False
     for i in range(position - 1, -1, -1):
         step = flow[i]
-        if ranked and (
-            start_s - step.end_s > _LEVEL_WINDOW_S or step.power_w <= depth * ranked[(len(ranked) - 1) // 2]
-        ):
-            break
+        if ranked:
+            level_w = ranked[(len(ranked) - 1) // 2]
+            after_low = step.power_w <= depth * level_w
+            if after_low or start_s - step.end_s > _LEVEL_WINDOW_S or level_w <= depth * step.power_w:
+                break
         insort(ranked, step.power_w)
-    return ranked[(len(ranked) - 1) // 2]
+        first = i
+    return _level(ranked, flow[first], quantum_wh if after_low else 0.0)
 
 
-def _level_after(flow: Sequence[Step], last: int, low_w: float) -> float:
+def _level_after(flow: Sequence[Step], last: int, low_w: float, quantum_wh: float) -> float:
     """Returns the level after a low run: the median of the next 15 minutes until the flow is low again."""
     window: list[float] = []
     end_s = flow[last].end_s
@@ -99,7 +108,20 @@ def _level_after(flow: Sequence[Step], last: int, low_w: float) -> float:
         if step.power_w <= low_w or (window and step.start_s - end_s > _LEVEL_WINDOW_S):
             break
         window.append(step.power_w)
-    return median(window) if window else 0.0
+    return _level(sorted(window), flow[last + 1], quantum_wh) if window else 0.0
+
+
+def _level(ranked: list[float], first: Step, quantum_wh: float) -> float:
+    """Returns the lower median of steps of which ``first`` follows a low one.
+
+    The register's move in it may have come nearly by itself while little was delivered: it counts only
+    where it is alone, and then less one step of the register.
+    """
+    if quantum_wh > 0.0:
+        if len(ranked) == 1:
+            return max(first.power_w - quantum_wh * 3600.0 / first.duration_s, 0.0)
+        ranked.remove(first.power_w)
+    return ranked[(len(ranked) - 1) // 2]
 
 
 def _trimmed(flow: Sequence[Step], pit: Pit, depth: float) -> Pit | None:

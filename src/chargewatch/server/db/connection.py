@@ -137,6 +137,8 @@ def outages(connection: Connection) -> Iterator[None]:
         if is_lost(connection):
             raise DatabaseUnavailable("the connection to the database was lost") from problem
         raise
+    except TimeoutError as problem:
+        raise DatabaseUnavailable("the database takes too long") from problem
     except (asyncpg.PostgresError, asyncpg.InternalClientError, ConnectionError) as problem:
         if is_passing(problem):
             raise DatabaseUnavailable(f"the database failed: {one_line(problem)}") from problem

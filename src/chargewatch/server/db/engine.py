@@ -6,7 +6,7 @@ tables), so none is reset when it goes back: a call costs the round trips of its
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -106,6 +106,11 @@ class Database:
             with outages(connection):
                 yield connection
         finally:
+            await self._release(connection)
+
+    async def _release(self, connection: Connection) -> None:
+        """A connection that cannot be given back is closed by the pool; the call that had it is over as it was."""
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             await self._pool.release(connection)
 
     async def _acquire(self) -> Connection:

@@ -26,7 +26,7 @@ def is_passing(problem: BaseException) -> bool:
     """Whether this is an outage (try again) rather than a fault of the program or its data."""
     if isinstance(problem, asyncpg.PostgresError):
         return (problem.sqlstate or "").startswith(_PASSING)
-    return isinstance(problem, ConnectionError | asyncpg.InternalClientError)
+    return isinstance(problem, ConnectionError | TimeoutError | asyncpg.InternalClientError)
 
 
 def one_line(problem: BaseException) -> str:

@@ -59,9 +59,12 @@ def docs_page(document: Document) -> Answer:
 def _page(document: Document) -> Iterator[str]:
     info = document["info"]
     calls = [
-        (path, method, call) for path, methods in document["paths"].items() for method, call in methods.items()
+        (path, method, call)
+        for path, methods in document["paths"].items()
+        for method, call in methods.items()
     ]
-    yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(info["title"])}: the API</title>'
+    yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    yield f"<title>{_text(info['title'])}: the API</title>"
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<style>{_STYLE}</style></head><body>"
     yield f'<h1>{_text(info["title"])} <span class="dim">{_text(info["version"])}</span></h1>'
@@ -83,7 +86,8 @@ def _contents(tag: str, calls: list[tuple[str, str, Document]]) -> Iterator[str]
     yield f"<nav><strong>{_text(tag)}</strong><ul>"
     for path, method, call in calls:
         if tag in call["tags"]:
-            yield f'<li>{_method(method)} <a href="#{call["operationId"]}"><code>{_text(path)}</code></a></li>'
+            link = f'<a href="#{call["operationId"]}"><code>{_text(path)}</code></a>'
+            yield f"<li>{_method(method)} {link}</li>"
     yield "</ul></nav>"
 
 
@@ -107,12 +111,11 @@ def _call(document: Document, path: str, method: str, call: Document) -> Iterato
 def _meaning(document: Document, response: Document) -> str:
     if "$ref" in response:
         response = document["components"]["responses"][_last(response["$ref"])]
-    types = [f"{_type(content['schema'])} <span class='dim'>{_text(kind)}</span>" for kind, content in _contents_of(response)]
+    types = [
+        f'{_type(content["schema"])} <span class="dim">{_text(kind)}</span>'
+        for kind, content in response.get("content", {}).items()
+    ]
     return " ".join([_inline(response["description"]), *types])
-
-
-def _contents_of(response: Document) -> list[tuple[str, Document]]:
-    return list(response.get("content", {}).items())
 
 
 def _parameters(parameters: list[Document]) -> str:
@@ -131,7 +134,8 @@ def _fields(schema: Document) -> str:
     required = schema.get("required", [])
     rows = [
         f"<tr><td><code>{_text(name)}</code></td><td>{_type(field)}</td>"
-        f"<td>{'always' if name in required else ''}</td><td>{_inline(field.get('description', ''))}</td></tr>"
+        f"<td>{'always' if name in required else ''}</td>"
+        f"<td>{_inline(field.get('description', ''))}</td></tr>"
         for name, field in schema["properties"].items()
     ]
     return f"<table><tr><th>Field</th><th>Type</th><th>Present</th><th></th></tr>{''.join(rows)}</table>"

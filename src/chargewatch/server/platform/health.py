@@ -141,15 +141,8 @@ def models_check(are_loaded: Callable[[], bool]) -> Check:
     return check
 
 
-def health_routes(
-    checks: ReadinessChecks, refresh: Callable[[], None] | None = None
-) -> list[HTTPRouteHandler]:
-    """Returns the three routes.
-
-    Args:
-        checks: what readiness depends on.
-        refresh: sets the gauges that are read at the moment of asking.
-    """
+def health_routes(checks: ReadinessChecks) -> list[HTTPRouteHandler]:
+    """Returns the three routes; ``checks`` is what readiness depends on."""
 
     @get("/healthz", opt={"operation": _HEALTH})
     async def healthz() -> ASGIApp:
@@ -167,7 +160,7 @@ def health_routes(
 
     @get("/metrics", opt={"operation": _METRICS})
     async def figures() -> ASGIApp:
-        return raw_response(metrics.render(refresh), metrics.CONTENT_TYPE)
+        return raw_response(metrics.render(), metrics.CONTENT_TYPE)
 
     return [healthz, readyz, figures]
 
@@ -184,8 +177,8 @@ _READY: Final = Operation(
     operation_id="get_readiness",
     tag="Operation",
     summary="Whether calls should be sent here",
-    description="Database, schema, disk, models, and that the process is not stopping; the answer takes at most"
-    " two seconds. When not, the problem names each check in `checks`.",
+    description="Database, schema, disk, models, and that the process is not stopping; the answer takes at"
+    " most two seconds. When not, the problem names each check in `checks`.",
     response=Readiness,
     errors=(503,),
 )

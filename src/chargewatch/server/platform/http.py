@@ -13,13 +13,14 @@ import asyncio
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.types import Send
 from msgspec import inspect
 
 from chargewatch.server.platform import strict_json
@@ -36,7 +37,9 @@ ApiRequest = Request[Any, Principal, State]
 
 #: Larger bodies are decoded in a thread, so that other calls go on meanwhile.
 _LARGE_BODY: Final = 512 * 1024
-_JSON_TYPE: Final = re.compile(r'application/(?:[\w.!#$&^-]+\+)?json(?:\s*;\s*charset="?utf-?8"?)?\s*;?', re.I)
+_JSON_TYPE: Final = re.compile(
+    r'application/(?:[\w.!#$&^-]+\+)?json(?:\s*;\s*charset="?utf-?8"?)?\s*;?', re.IGNORECASE
+)
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _BOOLEANS: Final = {"true": True, "false": False}
@@ -53,13 +56,13 @@ class Answer:
         self.body = body
         self.headers = headers
 
-    async def __call__(self, _scope: Any, _receive: Any, send: Any) -> None:
+    async def __call__(self, _scope: object, _receive: object, send: Send) -> None:
         """Sends it."""
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
 
-def json_response(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """Returns a value (structs and what they hold) as a JSON answer."""
     return raw_response(msgspec.json.encode(value), "application/json", status=status, headers=headers)
 
@@ -110,12 +113,14 @@ def read_query(request: Request[Any, Any, Any], type_: type[T]) -> T:
     Raises:
         Problem: 422.
     """
-    readers = _readers(type_)
+    readers = _readers(cast("Hashable", type_))
     values: dict[str, object] = {}
     for name, text in parameters(request.scope["query_string"]):
         if name not in readers:
             known = ", ".join(sorted(readers))
-            raise invalid_field((), f"There is an unknown parameter; this call takes {known}.", "unknown_field")
+            raise invalid_field(
+                (), f"There is an unknown parameter; this call takes {known}.", "unknown_field"
+            )
         if name in values:
             raise invalid_field((name,), "must not be given twice", "duplicate_key")
         values[name] = readers[name]((name,), text)
@@ -139,7 +144,9 @@ def parameters(query: bytes) -> list[tuple[str, str]]:
         )
     except ValueError:
         detail = f"The query is no UTF-8 text, or has more than {_MOST_PARAMETERS} parameters."
-        raise Problem(422, "malformed_query", detail, errors=[FieldError((), detail, "value_error")]) from None
+        raise Problem(
+            422, "malformed_query", detail, errors=[FieldError((), detail, "value_error")]
+        ) from None
     for _, text in pairs:
         if "\0" in text:
             raise invalid_field((), "A parameter holds NUL.", "invalid_character")
@@ -150,7 +157,7 @@ Reader = Callable[[Location, str], object]
 
 
 @functools.cache
-def _readers(type_: type[Any]) -> dict[str, Reader]:
+def _readers(type_: Hashable) -> dict[str, Reader]:
     """Returns how to read each parameter of a query struct."""
     info = inspect.type_info(type_)
     assert isinstance(info, inspect.StructType)

@@ -5,7 +5,7 @@ answers what is not HTTP in plain text. The body's own deadline is in `request_b
 """
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -17,14 +17,14 @@ from chargewatch.server.platform.request_context import new_request_id
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    #: How long the head of a request may take, from the first byte or, for the first one, from the connection.
+    #: How long the head of a request may take; of the first one, from the connection on.
     head_deadline_s: ClassVar[float] = 10.0
-    #: How long the rest of a body that nobody reads any more is thrown away before the connection is closed.
+    #: How long the rest of a body that nobody reads is thrown away before the connection is closed.
     leftover_deadline_s: ClassVar[float] = 5.0
     largest_head: ClassVar[int] = 64 * 1024
 
     _deadline: asyncio.TimerHandle | None = None
-    _in_head = True
+    _stage: Literal["idle", "head", "body"] = "idle"
     _head_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -39,32 +39,40 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parses what arrived; what stays incomplete is watched."""
+        was_in_head = self._stage == "head"
         super().data_received(data)
-        if not self._in_head:
+        if self._stage == "body" or self.transport.is_closing():
             return
-        self._head_size += len(data)
-        if self._head_size > self.largest_head:
-            self.send_400_response("The head of the request is too large.")
-        elif self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+        if was_in_head and self._stage == "head":
+            self._head_size += len(data)
+            if self._head_size > self.largest_head:
+                self.send_400_response("The head of the request is too large.")
+                return
+        if self._deadline is None and self._is_between_calls():
             self._set_deadline(self.head_deadline_s)
+
+    def on_message_begin(self) -> None:
+        """Begins a request."""
+        self._stage = "head"
+        self._head_size = 0
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Begins the call."""
-        self._in_head = False
-        self._head_size = 0
+        self._stage = "body"
         self._clear_deadline()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Ends the request; the next one may begin."""
-        self._in_head = True
+        self._stage = "idle"
         self._clear_deadline()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Ends the call; a body that is still coming is thrown away, for a while."""
         super().on_response_complete()
-        if not self._in_head and not self.transport.is_closing():
+        if self._stage == "body" and not self.transport.is_closing():
             self._set_deadline(self.leftover_deadline_s)
 
     def send_400_response(self, msg: str) -> None:
@@ -88,8 +96,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _cut(self) -> None:
         self._deadline = None
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_between_calls():
             self.transport.close()
+
+    def _is_between_calls(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
 
 def _bad_request(detail: str) -> bytes:

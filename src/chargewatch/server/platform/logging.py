@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, MutableMapping
 from datetime import UTC, datetime
-from typing import IO, Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -33,7 +33,7 @@ EventDict = MutableMapping[str, Any]
 
 
 def configure_logging(
-    level: str = "info", secrets: Iterable[str] = (), stream: IO[bytes] | None = None
+    level: str = "info", secrets: Iterable[str] = (), stream: BinaryIO | None = None
 ) -> None:
     """Sets up logging for this process; a second call replaces the first.
 
@@ -104,16 +104,22 @@ class _Finish:
         try:
             line = self._encode(event)
         except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
-            line = self._encode({name: repr(value) for name, value in event.items()})
+            line = self._encode({name: _plain(value) for name, value in event.items()})
         if any(mark in line for mark in self._marks):
             return self._secrets.sub(HIDDEN.encode(), line)
         return line
 
 
+def _plain(value: object) -> str:
+    """Returns any value as a text that JSON can hold."""
+    text = value if isinstance(value, str) else repr(value)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class _ToStructlog(logging.Handler):
     """Takes the standard library's records."""
 
-    def __init__(self, finish: _Finish, stream: IO[bytes]) -> None:
+    def __init__(self, finish: _Finish, stream: BinaryIO) -> None:
         super().__init__()
         self._finish = finish
         self._logger = structlog.BytesLogger(stream)
@@ -129,7 +135,7 @@ class _ToStructlog(logging.Handler):
             if record.exc_info:
                 event["exc_info"] = record.exc_info
             for processor in (_add_context, *_AT_THE_END):
-                event = processor(None, "", event)  # type: ignore[assignment]
+                event = processor(None, "", event)
             self._logger.msg(self._finish(None, "", event))
         except Exception:  # noqa: BLE001 - a record that cannot be written stops nobody, and is not shown raw
             self._logger.msg(b'{"event":"a log record could not be written","level":"error"}')

@@ -6,11 +6,10 @@ sets it before the first import of `prometheus_client`), and any of them answers
 """
 
 import os
-from collections.abc import Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client import REGISTRY as PROCESS_REGISTRY
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED: Final = "unmatched"
@@ -80,14 +79,8 @@ def set_pool(in_use: int, idle: int) -> None:
     POOL_CONNECTIONS.labels("idle").set(idle)
 
 
-def render(refresh: Callable[[], None] | None = None) -> bytes:
-    """Returns the figures in the text format, of all processes where there are several.
-
-    Args:
-        refresh: called first, to set the gauges that nobody keeps up to date in between.
-    """
-    if refresh is not None:
-        refresh()
+def render() -> bytes:
+    """Returns the figures in the text format, of all processes where there are several."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(PROCESS_REGISTRY)
     registry = CollectorRegistry()

@@ -4,9 +4,9 @@ It is the outermost application, in the place of the framework's own exception l
 unknown addresses and unexpected failures pass through it like all others. It adds about 20 µs to a call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -17,7 +17,15 @@ from chargewatch.server.platform.authentication import PROTECTED
 from chargewatch.server.platform.metrics import IN_FLIGHT, UNMATCHED, observe_request
 from chargewatch.server.platform.problems import Problem, problem_for
 from chargewatch.server.platform.request_body import ClientDisconnected
-from chargewatch.server.platform.request_context import RequestContext, begin_context
+from chargewatch.server.platform.request_context import (
+    AsgiApp,
+    AsgiMessage,
+    AsgiReceive,
+    AsgiScope,
+    AsgiSend,
+    RequestContext,
+    begin_context,
+)
 
 #: Calls that are answered at once in one process; more are asked to come back.
 MOST_IN_FLIGHT: Final = 1000
@@ -30,7 +38,7 @@ class Platform:
 
     def __init__(
         self,
-        router: Any,
+        router: AsgiApp,
         *,
         is_draining: Callable[[], bool] = lambda: False,
         most_in_flight: int = MOST_IN_FLIGHT,
@@ -41,7 +49,7 @@ class Platform:
         self._in_flight = 0
         self._log = structlog.get_logger().bind()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
         """Answers one call."""
         if scope["type"] != "http":
             await self._router(scope, receive, send)
@@ -58,7 +66,7 @@ class Platform:
             IN_FLIGHT.dec()
             self._note(exchange, perf_counter() - started_at)
 
-    async def _answer(self, exchange: "_Exchange", receive: Any) -> None:
+    async def _answer(self, exchange: "_Exchange", receive: AsgiReceive) -> None:
         try:
             if exchange.protected and self._in_flight > self._most_in_flight:
                 raise problems.unavailable("Too many calls at once; repeat the call.", "overloaded")
@@ -73,7 +81,7 @@ class Platform:
                 raise
             await exchange.send_problem(self._problem_of(error, exchange.routed))
 
-    def _problem_of(self, error: Exception, scope: Any) -> Problem:
+    def _problem_of(self, error: Exception, scope: AsgiScope) -> Problem:
         handler = scope.get("route_handler")
         problem = problem_for(error, handler.opt.get("problems") if handler is not None else None)
         if problem.status >= 500 and not isinstance(error, Problem):
@@ -97,9 +105,9 @@ _ROUTED_AS: Final = {"HEAD": "GET", "OPTIONS": "?"}
 class _Exchange:
     """One call and its answer."""
 
-    __slots__ = ("_closes", "method", "_send", "context", "protected", "routed", "scope", "status")
+    __slots__ = ("_closes", "_send", "context", "method", "protected", "routed", "scope", "status")
 
-    def __init__(self, scope: Any, context: RequestContext, send: Any, *, closes: bool) -> None:
+    def __init__(self, scope: AsgiScope, context: RequestContext, send: AsgiSend, *, closes: bool) -> None:
         self.scope = scope
         self.context = context
         self.status = 0
@@ -111,7 +119,7 @@ class _Exchange:
         self._send = send
         self._closes = closes
 
-    async def send(self, message: Any) -> None:
+    async def send(self, message: AsgiMessage) -> None:
         """Sends a part of the answer, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
@@ -120,7 +128,7 @@ class _Exchange:
             message = {**message, "body": b""}
         await self._send(message)
 
-    def _headers(self, given: Any) -> list[tuple[bytes, bytes]]:
+    def _headers(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         context = self.context
         headers = [
             *given,
@@ -156,7 +164,7 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def check_path(scope: Any) -> None:
+def check_path(scope: AsgiScope) -> None:
     """Refuses paths in which one step could be taken for another.
 
     The server decodes a path as a whole, so that an encoded slash would become a border between steps, and

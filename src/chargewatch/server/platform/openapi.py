@@ -1,17 +1,17 @@
 """The OpenAPI 3.1 document, made from the routes themselves.
 
-Each handler carries an `Operation` in its ``opt``; types become schemas, and what every call has in common (the
-key, the problems, the headers) is added here. A route without an operation does not start, so that the
+Each handler carries an `Operation` in its ``opt``; types become schemas, and what every call has in common
+(the key, the problems, the headers) is added here. A route without an operation does not start, so that the
 document, the routes and ``/docs`` cannot differ.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from litestar import Request, get
+from litestar import Litestar, Request, get
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.routes import HTTPRoute
@@ -70,7 +70,7 @@ class Route(msgspec.Struct, frozen=True):
         return self.operation.operation_id or self.handler.handler_name
 
 
-def routes_of(app: Any) -> list[Route]:
+def routes_of(app: Litestar) -> list[Route]:
     """Returns every route of an application in a stable order, without the automatic ones for OPTIONS.
 
     Raises:
@@ -90,7 +90,7 @@ def routes_of(app: Any) -> list[Route]:
 _METHOD_ORDER: Final = ("POST", "PUT", "PATCH", "GET", "DELETE", "HEAD", "OPTIONS", "TRACE")
 
 
-def _routes(app: Any) -> Iterator[Route]:
+def _routes(app: Litestar) -> Iterator[Route]:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:
@@ -132,9 +132,9 @@ _COMMON_HEADERS: Final[Mapping[str, str]] = {
 _DESCRIPTION: Final = """\
 chargewatch judges the meter values of charging sessions while they run.
 
-Send `Authorization: Bearer <API key>`; the key names the tenant. Bodies are JSON in UTF-8 (also gzip), names of
-unknown fields are refused, and null counts as absent. Every error is a problem document (RFC 9457) with a stable
-`code`. Times are RFC 3339, answers in UTC. Ids in paths are percent-encoded.
+Send `Authorization: Bearer <API key>`; the key names the tenant. Bodies are JSON in UTF-8 (also gzip),
+unknown fields are refused, and null counts as absent. Every error is a problem document (RFC 9457) with a
+stable `code`. Times are RFC 3339, answers in UTC. Ids in paths are percent-encoded.
 """
 
 
@@ -154,7 +154,9 @@ def build_document(routes: Iterable[Route]) -> Document:
     """Returns the document of these routes."""
     routes = list(routes)
     operations = [route.operation for route in routes]
-    incoming = [one for operation in operations for one in (operation.request, operation.query) if one is not None]
+    incoming = [
+        one for operation in operations for one in (operation.request, operation.query) if one is not None
+    ]
     outgoing = [operation.response for operation in operations if operation.response is not None]
     schemas = Schemas(incoming, [*outgoing, ProblemDocument])
     paths: dict[str, dict[str, Any]] = {}
@@ -264,7 +266,7 @@ def _parameters(route: Route, schemas: Schemas) -> list[Document]:
     return in_path + list(_query_parameters(operation.query, schemas)) + headers
 
 
-def _query_parameters(type_: Any, schemas: Schemas) -> Iterator[Document]:
+def _query_parameters(type_: Hashable, schemas: Schemas) -> Iterator[Document]:
     """Yields the parameters that a query struct stands for."""
     if type_ is None:
         return

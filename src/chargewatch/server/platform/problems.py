@@ -1,6 +1,6 @@
 """Errors as clients see them: RFC 9457 problem documents, all of one shape.
 
-A `Problem` is raised anywhere and answered by the middleware. Whatever else is raised is turned into one here:
+A `Problem` is raised anywhere and answered by the middleware. Whatever else is raised becomes one here:
 by the route's own table first (``opt={"problems": {SessionNotFound: to_problem}}``), then as what the
 framework or the database means. A problem says what would be right; it never repeats what was sent.
 """
@@ -12,7 +12,12 @@ from typing import Any, Final
 
 import asyncpg
 import msgspec
-from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException, ValidationException
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
 
 from chargewatch.server.db.errors import DatabaseUnavailable, is_passing
 
@@ -152,7 +157,9 @@ def problem_for(error: Exception, table: ProblemTable | None = None) -> Problem:
         return Problem(422, "too_deep", "The body is nested too deeply.")
     if is_outage(error):
         return unavailable(code="database_unavailable" if _is_database(error) else "service_unavailable")
-    return Problem(500, "internal_error", "Something went wrong on our side. The request id finds it in the log.")
+    return Problem(
+        500, "internal_error", "Something went wrong on our side. The request id finds it in the log."
+    )
 
 
 def is_outage(error: BaseException) -> bool:
@@ -200,7 +207,7 @@ def json_pointer(loc: Location) -> str:
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in loc)
 
 
-def _encodable(value: Any) -> Any:
+def _encodable(value: object) -> object:
     """Returns the same without lone surrogates, which no JSON text can hold."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")

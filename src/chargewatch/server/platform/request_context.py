@@ -6,10 +6,17 @@ anywhere during the call carry its ids, because `current_context` finds it.
 
 import os
 import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from chargewatch.server.tenants.service import Principal
+
+AsgiScope = MutableMapping[str, Any]
+AsgiMessage = MutableMapping[str, Any]
+AsgiReceive = Callable[[], Awaitable[AsgiMessage]]
+AsgiSend = Callable[[AsgiMessage], Awaitable[None]]
+AsgiApp = Callable[[AsgiScope, AsgiReceive, AsgiSend], Awaitable[None]]
 
 #: Where the context lies in an ASGI scope.
 SCOPE_KEY: Final = "chargewatch.context"
@@ -62,7 +69,7 @@ def new_request_id() -> str:
     return os.urandom(16).hex()
 
 
-def begin_context(scope: Any) -> RequestContext:
+def begin_context(scope: AsgiScope) -> RequestContext:
     """Makes the context of a call and makes it current."""
     context = RequestContext(dict(scope["headers"]))
     scope[SCOPE_KEY] = context
@@ -75,7 +82,6 @@ def current_context() -> RequestContext | None:
     return _current.get()
 
 
-def context_in(scope: Any) -> RequestContext:
+def context_in(scope: Mapping[str, object]) -> RequestContext:
     """Returns the context of the call with this ASGI scope."""
-    context: RequestContext = scope[SCOPE_KEY]
-    return context
+    return cast("RequestContext", scope[SCOPE_KEY])

@@ -4,14 +4,13 @@ Places are as in problems: names of fields, positions in lists, ``*`` for a valu
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from msgspec import inspect
 
 from chargewatch.server.platform.problems import Location
 
 
-def field_names_at(type_: Any, loc: Location) -> tuple[str, ...]:
+def field_names_at(type_: object, loc: Location) -> tuple[str, ...]:
     """Returns the names of the fields that an object at this place may have."""
     return tuple(
         field.encode_name
@@ -21,7 +20,7 @@ def field_names_at(type_: Any, loc: Location) -> tuple[str, ...]:
     )
 
 
-def choices_at(type_: Any, loc: Location) -> tuple[str, ...]:
+def choices_at(type_: object, loc: Location) -> tuple[str, ...]:
     """Returns the values that an enumeration or literal at this place has."""
     found: list[str] = []
     for node in _nodes_at(type_, loc):
@@ -32,11 +31,14 @@ def choices_at(type_: Any, loc: Location) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _nodes_at(type_: Any, loc: Location) -> list[inspect.Type]:
+def _nodes_at(type_: object, loc: Location) -> list[inspect.Type]:
     nodes = list(alternatives(inspect.type_info(type_)))
     for step in loc:
         nodes = [
-            alternative for node in nodes for inner in _inside(node, step) for alternative in alternatives(inner)
+            alternative
+            for node in nodes
+            for inner in _inside(node, step)
+            for alternative in alternatives(inner)
         ]
     return nodes
 

@@ -1,11 +1,11 @@
 """JSON Schemas (2020-12) of the types that go in and out, for the OpenAPI document.
 
-Beside msgspec's own generator, which this follows: fields of `msgspec.Raw` may have defaults, and a field of an
-answer is required when it is always there, whether or not the struct has a default for it.
+Unlike msgspec's own generator, whose words this uses: fields of `msgspec.Raw` may have defaults, and a field
+of an answer is required when it is always there, whether or not the struct has a default for it.
 """
 
 import inspect as documentation
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -47,8 +47,8 @@ class Schemas:
 
         Args:
             incoming: types of bodies; a field with a default may be left out.
-            outgoing: types of answers; a field is always there unless its struct leaves defaults out. A struct
-                that goes both ways is described as incoming.
+            outgoing: types of answers; a field is always there unless its struct leaves defaults out. A
+                struct that goes both ways is described as incoming.
         """
         self.components: dict[str, Schema] = {}
         self._owners: dict[str, type[Any]] = {}
@@ -61,7 +61,7 @@ class Schemas:
             self._by_type.setdefault(type_, self._schema(inspect.type_info(type_)))
         self.components = dict(sorted(self.components.items()))
 
-    def of(self, type_: Any) -> Schema:
+    def of(self, type_: Hashable) -> Schema:
         """Returns the schema of one of the types, a reference where it has a name."""
         return self._by_type[type_]
 
@@ -116,7 +116,8 @@ class Schemas:
     def _is_required(self, node: inspect.StructType, field: inspect.Field) -> bool:
         if field.required or not self._always_full:
             return field.required
-        return not node.cls.__struct_config__.omit_defaults and field.default is not msgspec.UNSET
+        may_be_unset = field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
+        return not (node.cls.__struct_config__.omit_defaults or may_be_unset)
 
 
 def _limits(node: inspect.Type) -> Schema:

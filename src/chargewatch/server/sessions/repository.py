@@ -8,6 +8,7 @@ from uuid import UUID
 from chargewatch.domain.ids import external_id
 from chargewatch.ingest.readings import Reading
 from chargewatch.server.db.connection import Connection, Row
+from chargewatch.server.db.engine import Database
 from chargewatch.server.sessions import chunks
 
 RECURRENCE_WINDOW: Final = timedelta(days=30)
@@ -86,6 +87,8 @@ UPDATE sessions SET
 RETURNING created_at, updated_at
 """
 
+_CREATE: Final = f"SELECT * FROM create_session({', '.join(f'${n}' for n in range(1, 31))})"
+
 _RECENT: Final = """
 SELECT is_anomaly, categories FROM sessions
  WHERE tenant_id = $1 AND station_id = $2 AND evse_id IS NOT DISTINCT FROM $3
@@ -135,6 +138,72 @@ class Times(NamedTuple):
 
     created_at: datetime
     updated_at: datetime
+
+
+class Assumed(NamedTuple):
+    """The attributes of a station that a verdict was given on."""
+
+    managed: bool | None = None
+    rated_power_kw: float | None = None
+
+
+class FirstPush(NamedTuple):
+    """What became of a first push.
+
+    ``outcome`` is ``created``, or nothing is stored because the session ``exists``, the station's attributes are not
+    the ``assumed`` ones (they are given), or another call is making the station (``busy``).
+    """
+
+    outcome: str
+    station_id: UUID | None
+    station: Assumed
+    created_at: datetime | None
+
+
+async def create_session(
+    database: Database,
+    tenant_id: UUID,
+    station: str,
+    assumed: Assumed,
+    row: SessionRow,
+    readings: Sequence[Reading],
+) -> FirstPush:
+    """Stores a new session without anomalies in one round trip, in a transaction of its own.
+
+    The function sets the tenant for its own statement, so that this is as fenced as ``tenant_transaction``.
+    """
+    (made,) = await database.fetch_without_tenant(
+        _CREATE,
+        tenant_id,
+        station,
+        *assumed,
+        row.session_id,
+        row.external_id,
+        row.evse_id,
+        row.connector_id,
+        row.metadata,
+        row.managed,
+        row.started_at,
+        row.ended_at,
+        row.stop_reason,
+        row.reading_count,
+        row.duplicate_count,
+        row.out_of_order_count,
+        row.begins_at,
+        row.last_reading_at,
+        row.status,
+        row.analyzed_at,
+        row.model_id,
+        row.model_version,
+        row.is_anomaly,
+        row.anomaly_score,
+        row.anomaly_confidence,
+        row.was_anomalous,
+        row.verdict,
+        *_chunk(readings),
+    )
+    station_now = Assumed(made["station_managed"], made["rated_power_kw"])
+    return FirstPush(made["outcome"], made["at_station_id"], station_now, made["created_at"])
 
 
 async def open_session(connection: Connection, tenant_id: UUID, station: str, session: str) -> Row | None:

@@ -14,8 +14,8 @@ from chargewatch.domain.vocabulary import DEFAULT_FORMAT
 from chargewatch.ingest.readings import Reading
 from chargewatch.server.clock import from_microseconds
 from chargewatch.server.platform.http import (
-    ApiRequest,
     Answer,
+    ApiRequest,
     empty_response,
     json_response,
     read_json,

@@ -23,7 +23,7 @@ from chargewatch.server.db.engine import Database
 from chargewatch.server.platform.metrics import ANOMALIES, READINGS, SESSIONS_ANALYSED
 from chargewatch.server.sessions import repository
 from chargewatch.server.sessions.payloads import Attributes, Whereabouts
-from chargewatch.server.sessions.repository import SessionRow, Times
+from chargewatch.server.sessions.repository import Assumed, SessionRow, Times
 from chargewatch.server.sessions.schemas import StoredVerdict
 
 MOST_READINGS: Final = 200_000
@@ -31,6 +31,8 @@ MOST_READINGS: Final = 200_000
 LARGE_SESSION: Final = 5_000
 RECURRENCES: Final = 2
 _ATTEMPTS: Final = 5
+_REMEMBERED_STATIONS: Final = 50_000
+_NOWHERE: Final = UUID(int=0)
 
 logger = structlog.get_logger(__name__)
 
@@ -72,6 +74,7 @@ class SessionService:
     def __init__(self, database: Database, idle_s: float) -> None:
         self._database = database
         self._idle = timedelta(seconds=idle_s)
+        self._stations: dict[tuple[UUID, str], Assumed] = {}
 
     async def upsert(
         self,
@@ -83,6 +86,10 @@ class SessionService:
         expected_version: int | None = None,
     ) -> Stored:
         """Creates or changes a session; readings, where there are any, replace the stored ones."""
+        if expected_version is None:
+            created = await self._create(tenant_id, external_id, where, attributes, readings)
+            if created is not None:
+                return created
         for _ in range(_ATTEMPTS):
             async with self._database.tenant_transaction(tenant_id) as connection:
                 row = await repository.open_session(connection, tenant_id, where.station, external_id)
@@ -95,6 +102,47 @@ class SessionService:
                     if stored is not None:
                         return stored
         raise RuntimeError("a new session kept being created by other calls")
+
+    async def _create(
+        self,
+        tenant_id: UUID,
+        external_id: str,
+        where: Whereabouts,
+        attributes: Attributes,
+        readings: Sequence[Reading],
+    ) -> Stored | None:
+        """Stores a first push without anomalies in one round trip; None: nothing is stored, go the long way."""
+        now = utc_now()
+        assumed = self._stations.get((tenant_id, where.station), Assumed())
+        change = ReadingSet().change(readings)
+        merged = ReadingSet(change.added)
+        if len(merged) > MOST_READINGS:
+            raise TooManyReadings
+        opened = _Opened(None, None, _NOWHERE, where.station, *assumed)
+        row = _with_counts(_with_call(external_id, opened, where, attributes, now), change, replaced=True)
+        row = _with_times(row._replace(version=1, reading_count=len(merged)), merged, now)
+        verdict = await self._verdict(opened, row, merged, now)
+        if verdict is not None and (isinstance(verdict, Exception) or verdict.is_anomaly):
+            return None
+        row = _pending(row) if verdict is None else _analysed(row, verdict, now, recurring=False)
+        made = await repository.create_session(
+            self._database, tenant_id, where.station, assumed, row, change.added
+        )
+        if made.outcome == "assumed":
+            self._remember(tenant_id, where.station, made.station)
+        if made.outcome != "created" or made.station_id is None or made.created_at is None:
+            return None
+        READINGS.inc(len(change.added))
+        if verdict is not None:
+            _count(verdict)
+        times = Times(made.created_at, made.created_at)
+        return Stored(row._replace(station_id=made.station_id), times, where.station)
+
+    def _remember(self, tenant_id: UUID, station: str, attributes: Assumed) -> None:
+        """Keeps what is declared about a station, for the next first push there; the database has the last word."""
+        if len(self._stations) >= _REMEMBERED_STATIONS:
+            self._stations.clear()
+        self._stations[tenant_id, station] = attributes
 
     async def change(
         self,
@@ -202,8 +250,23 @@ class SessionService:
         now: datetime,
     ) -> SessionRow:
         """Returns the row with the verdict on its readings."""
-        if len(readings) < FEWEST_READINGS:
+        verdict = await self._verdict(opened, row, readings, now)
+        if verdict is None:
             return _pending(row)
+        if isinstance(verdict, Exception):
+            return _pending(row)._replace(status="failed", analyzed_at=now, analyzed_version=row.version)
+        recurring = verdict.is_anomaly and _recurs(
+            verdict, await repository.recent_categories(connection, tenant_id, row)
+        )
+        _count(verdict)
+        return _analysed(row, verdict, now, recurring=recurring)
+
+    async def _verdict(
+        self, opened: _Opened, row: SessionRow, readings: ReadingSet, now: datetime
+    ) -> Verdict | Exception | None:
+        """Judges readings; None for too few of them, the fault where the analysis failed."""
+        if len(readings) < FEWEST_READINGS:
+            return None
         declared = Declared(
             managed=bool(row.managed) or (row.managed is None and bool(opened.station_managed)),
             rated_power_kw=opened.rated_power_kw,
@@ -215,17 +278,11 @@ class SessionService:
         )
         try:
             if len(readings) >= LARGE_SESSION:
-                verdict = await asyncio.to_thread(analyse, readings, declared, now)
-            else:
-                verdict = analyse(readings, declared, now)
-        except Exception:  # whatever the analysis does, the readings are kept
+                return await asyncio.to_thread(analyse, readings, declared, now)
+            return analyse(readings, declared, now)
+        except Exception as fault:
             logger.exception("analysis_failed", session_version=row.version)
-            return _pending(row)._replace(status="failed", analyzed_at=now, analyzed_version=row.version)
-        recurring = verdict.is_anomaly and _recurs(
-            verdict, await repository.recent_categories(connection, tenant_id, row)
-        )
-        _count(verdict)
-        return _analysed(row, verdict, recurring, now)
+            return fault
 
     def _is_over(self, row: SessionRow, readings: ReadingSet, now: datetime) -> bool:
         if row.ended_at is not None or readings.has_end():
@@ -369,7 +426,7 @@ def _pending(row: SessionRow) -> SessionRow:
     )
 
 
-def _analysed(row: SessionRow, verdict: Verdict, recurring: bool, now: datetime) -> SessionRow:
+def _analysed(row: SessionRow, verdict: Verdict, now: datetime, *, recurring: bool) -> SessionRow:
     stored = StoredVerdict(
         anomalies=verdict.anomalies,
         past_anomalies=verdict.past_anomalies,

@@ -6,6 +6,7 @@ lock at most `LOCK_TIMEOUT` and is tried again, so that a running service is nev
 """
 
 import asyncio
+import functools
 import io
 import time
 from collections.abc import AsyncIterator
@@ -39,6 +40,7 @@ class MigrationResult(msgspec.Struct, frozen=True):
     after: str
 
 
+@functools.cache
 def known_versions() -> tuple[str, ...]:
     """The schema versions that this program knows, oldest first."""
     return tuple(sorted(path.stem[1:].partition("_")[0] for path in (FOLDER / "versions").glob("v*.py")))

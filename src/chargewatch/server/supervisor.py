@@ -1,0 +1,193 @@
+"""Several serving processes on one port: started together, restarted when they crash, stopped together.
+
+The supervisor holds the listening socket (and the embedded database) and serves nothing itself. Each child is
+a fresh interpreter that inherits the socket. Its standard input is a pipe from here: the first line says what
+to do, and its end, also when the supervisor was killed, tells the child to stop. On its standard output it
+says that it is ready, or in one line why not.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from chargewatch.server.process import ServeError, StopTimes
+
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 10.0
+#: A child that lived longer than this did not crash at its start.
+LONG_LIFE_S: Final = 30.0
+#: How much longer than their own deadlines children get before they are killed.
+GRACE_S: Final = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What a child has to do: the first line of its standard input."""
+
+    flags: dict[str, str | int | None]
+    descriptor: int
+    times: StopTimes
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a child says on its standard output: None when it is ready."""
+
+    failure: str | None = None
+
+
+def supervise(
+    flags: Mapping[str, Any],
+    listener: socket.socket,
+    processes: int,
+    on_ready: Callable[[], None],
+    times: StopTimes | None = None,
+) -> None:
+    """Serves in that many processes until a signal ends them.
+
+    Args:
+        flags: what the command line says, as for `load_settings`.
+        listener: the listening socket.
+        processes: how many.
+        on_ready: called once, when the first of them answers.
+        times: how long stopping may take.
+
+    Raises:
+        ServeError: a process could not start, for a reason that trying again does not mend.
+    """
+    listener.set_inheritable(True)
+    task = Task(
+        {name: str(value) if isinstance(value, Path) else value for name, value in flags.items()},
+        listener.fileno(),
+        times or StopTimes(),
+    )
+    figures = Path(tempfile.mkdtemp(prefix="chargewatch-metrics-"))
+    try:
+        asyncio.run(_Supervisor(task, figures, on_ready).run(processes))
+    finally:
+        shutil.rmtree(figures, ignore_errors=True)
+
+
+class _Supervisor:
+    def __init__(self, task: Task, figures: Path, on_ready: Callable[[], None]) -> None:
+        self._task = task
+        self._figures = figures
+        self._announce: Callable[[], None] | None = on_ready
+        self._children: set[asyncio.subprocess.Process] = set()
+        self._stopping = asyncio.Event()
+        self._failure: str | None = None
+
+    async def run(self, processes: int) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        try:
+            await asyncio.gather(*(self._keep_one() for _ in range(processes)))
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+        if self._failure is not None:
+            raise ServeError(self._failure)
+
+    async def _keep_one(self) -> None:
+        """Keeps one child running."""
+        pause_s = FIRST_PAUSE_S
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            await self._run_child()
+            if self._stopping.is_set():
+                return
+            pause_s = (
+                FIRST_PAUSE_S if time.monotonic() - began > LONG_LIFE_S else min(pause_s * 2, LONGEST_PAUSE_S)
+            )
+            await self._pause(pause_s)
+
+    async def _run_child(self) -> None:
+        child = await self._start_child()
+        self._children.add(child)
+        if self._stopping.is_set():  # while it was being started
+            _send(child, signal.SIGTERM)
+        try:
+            report = await _read_report(child)
+            if report is not None and report.failure is None:
+                self._note_ready()
+            elif self._announce is not None and not self._stopping.is_set():  # it never worked
+                self._failure = report.failure if report is not None else "a process ended while it started"
+                self._stop(signal.SIGTERM)
+            code = await child.wait()
+        finally:
+            self._children.discard(child)
+            self._forget_figures(child.pid)
+        if not self._stopping.is_set():
+            _log.error("process_ended", pid=child.pid, exit_code=code)
+
+    async def _start_child(self) -> asyncio.subprocess.Process:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "chargewatch.server.child",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=[self._task.descriptor],
+            env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._figures)},
+            start_new_session=True,  # Ctrl-C is for the supervisor, who passes it on
+        )
+        assert child.stdin is not None
+        child.stdin.write(msgspec.json.encode(self._task) + b"\n")
+        return child
+
+    def _note_ready(self) -> None:
+        if self._announce is not None:
+            self._announce()
+            self._announce = None
+
+    def _stop(self, number: int) -> None:
+        """Passes a signal on; the second one kills."""
+        again = self._stopping.is_set()
+        self._stopping.set()
+        for child in self._children:
+            _send(child, signal.SIGKILL if again else number)
+        if not again:
+            asyncio.get_running_loop().call_later(
+                self._task.times.notice_s + self._task.times.finish_s + GRACE_S, self._stop, number
+            )
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    def _forget_figures(self, pid: int) -> None:
+        """Gauges of a process that is gone no longer count."""
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(pid, str(self._figures))  # type: ignore[no-untyped-call]
+
+
+async def _read_report(child: asyncio.subprocess.Process) -> Report | None:
+    """Returns what a child says; None when it ended without a word."""
+    assert child.stdout is not None
+    line = await child.stdout.readline()
+    try:
+        return msgspec.json.decode(line, type=Report)
+    except msgspec.DecodeError:
+        return None
+
+
+def _send(child: asyncio.subprocess.Process, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it is gone, which is what was wanted
+        child.send_signal(number)
