@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 DEMO ?= 1
+LOG_LEVEL ?= warning
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -11,7 +12,7 @@ DEV_READY := $(VENV)/.dev-ready
 .PHONY: run setup test check bench soak lock clean
 
 run: $(RUN_READY)
-	@exec $(BIN)/chargewatch serve --port $(PORT) $(if $(filter 0,$(DEMO)),--first-key,--demo)
+	@CHARGEWATCH_LOG_LEVEL=$(LOG_LEVEL) exec $(BIN)/chargewatch serve --port $(PORT) $(if $(filter 0,$(DEMO)),--first-key,--demo)
 
 setup: $(DEV_READY)
 

@@ -66,7 +66,9 @@ def _csv(rows: Iterable[Row], names: Sequence[str]) -> bytes:
 
 
 def _ndjson(rows: Iterable[Row]) -> bytes:
-    return b"".join(json.dumps({k: v for k, v in row.items() if v is not None}).encode() + b"\n" for row in rows)
+    return b"".join(
+        json.dumps({k: v for k, v in row.items() if v is not None}).encode() + b"\n" for row in rows
+    )
 
 
 class Table(NamedTuple):

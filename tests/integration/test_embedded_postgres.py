@@ -12,7 +12,6 @@ import socket
 import stat
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 import psutil
 import pytest
 
@@ -97,7 +97,8 @@ class Launcher:
 
 
 def packages() -> set[str]:
-    return {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    """Where the dependencies are, for an interpreter that has none of its own."""
+    return {str(Path(module.__file__).parents[1]) for module in (asyncpg, msgspec)}
 
 
 @pytest.fixture
@@ -334,6 +335,14 @@ def test_odd_names_pass_through_the_address(
     assert psql(odd, "SELECT 1").wait(10) == 0
 
 
+def busy_backend(dsn: str) -> tuple[subprocess.Popen[bytes], int]:
+    """A client, and the process that works for it and never stops."""
+    client = psql(dsn, "DO $$ BEGIN LOOP END LOOP; END $$")
+    busy = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"
+    wait_until(lambda: query(dsn, busy) is not None)
+    return client, int(query(dsn, busy))
+
+
 def psql(dsn: str, statement: str) -> subprocess.Popen[bytes]:
     program = find_installation() / "bin" / "psql"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -478,6 +487,20 @@ def test_a_start_right_after_the_launcher_was_killed(
 
 
 @linux_only
+def test_nothing_is_left_when_everything_is_killed(folder: Path, launch: Callable[..., Launcher]) -> None:
+    """Launcher, postmaster and client at once, and nobody starts again: a busy backend ends all the same."""
+    launcher = launch(folder)
+    postmaster = launcher.postmaster()
+    dsn = running_dsn(folder)
+    assert dsn is not None
+    client, backend = busy_backend(dsn)
+    for pid in (launcher.process.pid, postmaster, client.pid):
+        os.kill(pid, signal.SIGKILL)
+    client.wait()
+    wait_until(lambda: not is_alive(backend))
+
+
+@linux_only
 def test_launcher_and_postmaster_are_killed_together(
     folder: Path, launch: Callable[..., Launcher], start: Callable[[Path], EmbeddedPostgres]
 ) -> None:
@@ -487,10 +510,7 @@ def test_launcher_and_postmaster_are_killed_together(
     dsn = running_dsn(folder)
     assert dsn is not None
     number = store(dsn)
-    client = psql(dsn, "DO $$ BEGIN LOOP END LOOP; END $$")
-    busy = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"
-    wait_until(lambda: query(dsn, busy) is not None)
-    backend = query(dsn, busy)
+    client, backend = busy_backend(dsn)
     launcher.process.kill()
     os.kill(postmaster, signal.SIGKILL)
     launcher.process.wait()

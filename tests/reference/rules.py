@@ -45,18 +45,16 @@ def kwh_decrease(s):
 # --------------------------------------------------------------------------------------------- ENERGY_PIT
 
 
-def level_before(s, run_start):
-    """Lower median of the steps before the run, backwards while they end within 15 min before it at one level."""
-    taken, after_low = [], False
-    for step in reversed(s.flow[:run_start]):
-        if taken:
-            level = lower_median([t.w for t in taken])
-            after_low = step.w <= 0.25 * level
-            too_early = s.flow[run_start].start - step.end > 15 * MINUTE
-            if after_low or too_early or level <= 0.25 * step.w:
-                break
-        taken.append(step)
-    return level_of(s, taken[::-1], after_low)
+def level_before(s, run_start, earliest):
+    """Lower median of the steps before the run, backwards while they end within 15 min before it."""
+    taken = []
+    for step in reversed(s.flow[earliest:run_start]):
+        if taken and s.flow[run_start].start - step.end > 15 * MINUTE:
+            break
+        if taken and step.w <= 0.25 * lower_median(taken):
+            break
+        taken.append(step.w)
+    return lower_median(without_partial(s, taken))
 
 
 def level_after(s, run_end, before):
@@ -67,59 +65,58 @@ def level_after(s, run_end, before):
             break
         if step.w <= 0.25 * before:
             break
-        taken.append(step)
-    return level_of(s, taken, True) if taken else 0.0
+        taken.append(step.w)
+    return lower_median(without_partial(s, taken)) if taken else 0.0
 
 
-def level_of(s, steps, after_low):
-    """The register's first move after a low may have come nearly by itself while little was delivered."""
-    if after_low and s.flow_source == "register":
-        if len(steps) == 1:
-            seconds = steps[0].end - steps[0].start
-            return max(steps[0].w - s.resolution * 3600 / seconds, 0.0)
-        steps = steps[1:]
-    return lower_median([step.w for step in steps])
+def without_partial(s, levels):
+    """A step of the register or of intervals next to the run may hold a part of the collapse or the recovery."""
+    return levels[1:] if s.flow_source != "power" and len(levels) > 1 else levels
 
 
 def energy_pit(s):
-    """Tries every step as the first of a run; after a pit the search goes on behind it."""
     if s.flow_readings < 6 or s.managed:
         return []
     findings = []
-    i = 1
-    while i < len(s.flow):
-        pit = pit_from(s, i)
-        if pit is None:
-            i += 1
-            continue
-        first, last, behind, before, after = pit
+    for first, last, before, after in pits_within(s, 1, len(s.flow), 0):
         if not excused_pit(s, first, last, before, after):
             start, end = s.flow[first].first_reading, s.flow[last].last_reading
             findings.append(finding(s, "ENERGY_PIT", start, end, "warning"))
-        i = behind
     return findings
 
 
-def pit_from(s, i):
-    """(first, last, next step to try, level before, level after) of the pit whose run begins with step i."""
+def pits_within(s, begin, end, earliest):
+    """Tries every step as the first of a run; in a run that is no pit, looks for shorter ones."""
+    pits = []
+    i = begin
+    while i < end:
+        before = level_before(s, i, earliest)
+        if before < 1000 or s.flow[i].w > 0.25 * before:
+            i += 1
+            continue
+        run_end = i
+        while run_end + 1 < len(s.flow) and s.flow[run_end + 1].w <= 0.25 * before:
+            run_end += 1
+        pit = pit_of(s, i, run_end, before)
+        pits += [pit] if pit else pits_within(s, i + 1, run_end + 1, i)
+        i = run_end + 1
+    return pits
+
+
+def pit_of(s, run_start, run_end, before):
+    """(first, last, level before, level after) of a run that is a pit."""
     flow = s.flow
-    before = level_before(s, i)
-    if before < 1000 or flow[i].w > 0.25 * before:
-        return None
-    run_end = i
-    while run_end + 1 < len(flow) and flow[run_end + 1].w <= 0.25 * before:
-        run_end += 1
     after = level_after(s, run_end, before)
     if after < 1000 or after < 0.5 * before:
         return None
-    low = [j for j in range(i, run_end + 1) if flow[j].w <= 0.25 * after]
+    low = [j for j in range(run_start, run_end + 1) if flow[j].w <= 0.25 * after]
     if not low:
         return None
     low_time = sum(flow[j].end - flow[j].start for j in low)
     whole_time = flow[low[-1]].end - flow[low[0]].start
     if low_time < 3 * MINUTE - MOMENT or whole_time > 120 * MINUTE + MOMENT:
         return None
-    return low[0], low[-1], run_end + 1, before, after
+    return low[0], low[-1], before, after
 
 
 def excused_pit(s, first, last, before, after):
@@ -280,7 +277,7 @@ def excused_idle(s, first, last):
         or exports(s, start, end)
         or soc_rises(s, start, end)
         or (s.managed and not s.offers)
-        or tapers(s.flow, first)
+        or tapers(s, first)
     )
 
 
@@ -309,11 +306,13 @@ def offer_unused(s, start, end):
 
 
 def broke_off(s, first):
-    highest = max(step.w for step in s.flow[:first])
-    just_before = [s.flow[first - 1].w]
-    if s.flow_source != "power" and first >= 2:
-        just_before.append(s.flow[first - 2].w)
-    return max(just_before) >= 0.5 * highest
+    return max(just_before(s, first)) >= 0.5 * max(step.w for step in s.flow[:first])
+
+
+def just_before(s, first):
+    """The power right before the run; the register's last step may hold only a part of an interval's energy."""
+    steps = s.flow[:first][-1:] if s.flow_source == "power" else s.flow[:first][-2:]
+    return [step.w for step in steps]
 
 
 def register_rises(s, start, end):
@@ -326,9 +325,10 @@ def soc_rises(s, start, end):
     return bool(inside) and inside[-1] - inside[0] >= 2
 
 
-def tapers(flow, first):
+def tapers(s, first):
+    flow = s.flow
     before = flow[:first]
-    if before[-1].w < 0.15 * max(step.w for step in before):
+    if max(just_before(s, first)) < 0.15 * max(step.w for step in before):
         return True
     recent = [
         step for i, step in enumerate(before) if flow[first].start - step.end <= 15 * MINUTE or i >= first - 4

@@ -418,21 +418,28 @@ def without_drop_outs(register, falls):
 # -------------------------------------------------------------------------------------------------- flow
 
 
-def steps_of_power(power, register):
-    """Each reading stands for the time half-way to its neighbours, at most the usual spacing on each side."""
+def steps_of_power(power, register, resolution):
+    """Each reading stands for the time half-way to its neighbours, at most the usual spacing on each side.
+
+    The register fills gaps, and the time between two readings where it shows more than either of them.
+    """
     usual = lower_median([t1 - t0 for (t0, _), (t1, _) in neighbours(power)])
     known = dict(register)
     steps = []
-    for i, (t, w) in enumerate(power):
-        start = t - min((t - power[i - 1][0]) / 2, usual) if i > 0 else t
-        end = t + min((power[i + 1][0] - t) / 2, usual) if i + 1 < len(power) else t
-        if steps and start - steps[-1].end > MOMENT:
-            t0 = power[i - 1][0]
-            if t0 in known and t in known and known[t] >= known[t0]:
-                mean = (known[t] - known[t0]) * 3600 / (t - t0)
-                steps.append(Step(steps[-1].end, start, mean, t0, t))
-        steps.append(Step(start, end, w, t, t))
-    return steps
+    begins = power[0][0]
+    for (t0, w0), (t1, w1) in neighbours(power):
+        reaches = min((t1 - t0) / 2, usual)
+        mean = None
+        if t0 in known and t1 in known and known[t1] >= known[t0]:
+            mean = (known[t1] - known[t0]) * 3600 / (t1 - t0)
+            if mean - resolution * 3600 / (t1 - t0) > 1.25 * max(w0, w1) + 300:
+                reaches = 0.0
+        steps.append(Step(begins, t0 + reaches, w0, t0, t0))
+        begins = t1 - reaches
+        if mean is not None and begins - steps[-1].end > MOMENT:
+            steps.append(Step(steps[-1].end, begins, mean, t0, t1))
+    t, w = power[-1]
+    return [*steps, Step(begins, t, w, t, t)]
 
 
 def steps_of_register(register, resolution, rated_kw):
@@ -454,8 +461,17 @@ def steps_of_register(register, resolution, rated_kw):
     for reading in register[1:]:
         if reading[1] != kept[-1][1] or reading[0] - kept[-1][0] >= wait or reading is register[-1]:
             kept.append(reading)
-    steps = [Step(t0, t1, (b - a) * 3600 / (t1 - t0), t0, t1) for (t0, a), (t1, b) in neighbours(kept)]
-    return [step for step in steps if 0 <= step.w <= most]
+    steps = []
+    moved = register[0][0]
+    for (t0, a), (t1, b) in neighbours(kept):
+        mean = (b - a) * 3600 / (t1 - t0)
+        if 0 <= mean <= most:
+            if moved < t0:
+                mean = max((b - a) * 3600 / (t1 - moved), (b - a - resolution) * 3600 / (t1 - t0))
+            steps.append(Step(t0, t1, mean, t0, t1))
+        if a != b:
+            moved = t1
+    return steps
 
 
 def steps_of_intervals(intervals):
@@ -467,7 +483,7 @@ def steps_of_intervals(intervals):
 def flow_of(power, register, steady, intervals, resolution, rated_kw):
     """(steps, what they are drawn from, how many readings that has)."""
     if len(power) >= 2 and 2 * len(power) >= len(register):
-        return steps_of_power(power, steady), "power", len(power)
+        return steps_of_power(power, steady, resolution), "power", len(power)
     if len(register) >= 2:
         return steps_of_register(steady, resolution, rated_kw), "register", len(register)
     if len(intervals) >= 2:

@@ -118,7 +118,7 @@ def test_no_secret_gets_through(stream: io.BytesIO, secret: str) -> None:
     hidden = SHOWN.get(secret, secret)
     log = structlog.get_logger()
     log.info(f"in the text {secret}.")
-    log.info("in a value", value=secret, nested={"list": [secret, {"deep": secret}]}, **{"x": f"<{secret}>"})
+    log.info("in a value", value=secret, nested={"list": [secret, {"deep": secret}]}, x=f"<{secret}>")
     logging.getLogger("uvicorn.error").error("in an argument %s", secret)
     try:
         raise ValueError(f"in an exception: {secret}")

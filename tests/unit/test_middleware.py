@@ -304,7 +304,7 @@ async def test_calls_are_counted_by_route(api: Driver) -> None:
         found = re.search(
             rf"^chargewatch_http_requests_total{{{re.escape(labels)}}} (\S+)$",
             metrics.render().decode(),
-            re.M,
+            re.MULTILINE,
         )
         return float(found[1]) if found else 0.0
 
@@ -323,7 +323,7 @@ async def test_the_figures_are_well_formed(api: Driver) -> None:
     reply = await api.call("GET", "/metrics", key=None)
     assert reply.status == 200
     text = reply.body.decode()
-    names = set(re.findall(r"^# TYPE (\S+) \S+$", text, re.M))
+    names = set(re.findall(r"^# TYPE (\S+) \S+$", text, re.MULTILINE))
     ours = {name for name in names if name.startswith("chargewatch_")}
     assert {
         "chargewatch_http_requests_total",
@@ -333,7 +333,7 @@ async def test_the_figures_are_well_formed(api: Driver) -> None:
     assert all(re.fullmatch(r"[a-z_]+", name) for name in ours)
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", text), "no ids as labels"
     for name in ours:
-        assert re.search(rf"^# HELP {name} [A-Z].*\.$", text, re.M), name
+        assert re.search(rf"^# HELP {name} [A-Z].*\.$", text, re.MULTILINE), name
 
 
 # --- who may

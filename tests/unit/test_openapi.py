@@ -399,7 +399,7 @@ def test_the_style_is_the_one_that_the_policy_allows(product: Litestar) -> None:
     import hashlib
 
     answer = product.state.docs
-    style = re.search(rb"<style>(.*?)</style>", answer.body, re.S)
+    style = re.search(rb"<style>(.*?)</style>", answer.body, re.DOTALL)
     assert style
     digest = base64.b64encode(hashlib.sha256(style[1]).digest())
     policy = dict(answer.headers)[b"content-security-policy"]

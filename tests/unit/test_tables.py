@@ -117,8 +117,8 @@ def test_fractions_of_a_microsecond_are_cut(tmp_path: Path) -> None:
 
 
 def test_timestamps_outside_the_calendar(tmp_path: Path) -> None:
-    seconds = pa.array([2**62, -(2**62), 0], pa.int64()).cast(pa.timestamp("s"))
-    table = read(parquet(tmp_path / "t.parquet", timestamp=seconds), tmp_path)
+    far = pa.array([2**62, -(2**62), 0], pa.int64()).cast(pa.timestamp("ms"))
+    table = read(parquet(tmp_path / "t.parquet", timestamp=far), tmp_path)
     assert [bad.row for bad in table.bad] == [1, 2]
     assert table.values("a") == [3.0]
 
@@ -158,8 +158,13 @@ def test_types_of_ids(tmp_path: Path, ids: "pa.Array[Any]", name: str) -> None:
 
 @pytest.mark.parametrize(
     "managed",
-    [pa.array([None, True, None]), pa.array([0, 1, None]), pa.array([0.0, float("nan"), 1.0])]
-    + [pa.array(["false", "TRUE", ""]), pa.array(["0", "1", None]).dictionary_encode()],
+    [
+        pa.array([None, True, None]),
+        pa.array([0, 1, None]),
+        pa.array([0.0, float("nan"), 1.0]),
+        pa.array(["false", "TRUE", ""]),
+        pa.array(["0", "1", None]).dictionary_encode(),
+    ],
     ids=lambda array: str(array.type),
 )
 def test_the_last_declaration_counts(tmp_path: Path, managed: "pa.Array[Any]") -> None:
@@ -172,7 +177,9 @@ def test_the_last_declaration_counts(tmp_path: Path, managed: "pa.Array[Any]") -
 
 def test_columns_without_any_value(tmp_path: Path) -> None:
     nothing = pa.nulls(3)
-    path = parquet(tmp_path / "n.parquet", unit=nothing, phase=nothing, managed=nothing, rated_power_kw=nothing)
+    path = parquet(
+        tmp_path / "n.parquet", unit=nothing, phase=nothing, managed=nothing, rated_power_kw=nothing
+    )
     table = read(path, tmp_path)
     assert table.bad == []
     assert table.sessions[0].readings.unit_assumed.all()
@@ -187,7 +194,10 @@ def test_columns_without_any_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"timestamp": pa.array([1, 2, 3])}, "column timestamp is int64; expected a timestamp or text as in RFC 3339"),
+        (
+            {"timestamp": pa.array([1, 2, 3])},
+            "column timestamp is int64; expected a timestamp or text as in RFC 3339",
+        ),
         ({"timestamp": pa.array([date(2026, 1, 1)] * 3)}, "column timestamp is date32"),
         ({"value": pa.array([True] * 3)}, "column value is bool; expected a number"),
         ({"session_id": pa.array([1.0] * 3)}, "column session_id is double; expected text or an integer"),
@@ -195,7 +205,9 @@ def test_columns_without_any_value(tmp_path: Path) -> None:
         ({"unit": pa.array([1, 2, 3])}, "column unit is int64; expected text"),
     ],
 )
-def test_types_that_cannot_be_meant(tmp_path: Path, columns: dict[str, "pa.Array[Any]"], message: str) -> None:
+def test_types_that_cannot_be_meant(
+    tmp_path: Path, columns: dict[str, "pa.Array[Any]"], message: str
+) -> None:
     with pytest.raises(TableError, match=message):
         open_table(parquet(tmp_path / "x.parquet", **columns))
 
@@ -206,14 +218,16 @@ BAD: list[tuple[dict[str, object], str]] = [
     (reading("", 0, 1), "no session_id"),
     (reading("x" * 256, 0, 1), "session_id is longer than 255 characters"),
     (reading("a", 0, 1) | {"timestamp": ""}, "no timestamp"),
-    (reading("a", 0, 1) | {"timestamp": "yesterday"}, "timestamp is not a time: expected a time as in RFC 3339"),
+    (
+        reading("a", 0, 1) | {"timestamp": "yesterday"},
+        "timestamp is not a time: expected a time as in RFC 3339",
+    ),
     (reading("a", 0, 1) | {"timestamp": "2026-02-30T00:00:00Z"}, "timestamp is not a time"),
     (reading("a", 0, 1) | {"timestamp": "0000-01-01T00:00:00Z"}, "timestamp is not a time"),
     (reading("a", 0, ""), "no value"),
     (reading("a", 0, "1,5"), "value is not a number: expected a number with a decimal point"),
     (reading("a", 0, "1e999"), "value is not a number"),
     (reading("a", 0, "NaN"), "value is not a number"),
-    (reading("a", 0, "1\n"), "value is not a number"),
     (reading("a", 0, 1, managed="maybe"), "managed is not true or false"),
     (reading("a", 0, 1, rated_power_kw="much"), "rated_power_kw is not a number above 0"),
     (reading("a", 0, 1, rated_power_kw="0"), "rated_power_kw is not a number above 0"),
@@ -228,8 +242,6 @@ def test_every_kind_of_bad_row(tmp_path: Path, ending: str) -> None:
     table = read(write(tmp_path / f"bad{ending}", rows), tmp_path)
     assert [bad.row for bad in table.bad] == list(range(2, len(BAD) + 2))
     for bad, (_, reason) in zip(table.bad, BAD, strict=True):
-        if ending == ".csv" and reason == "value is not a number" and "quoted" in bad.reason:
-            continue  # a line break in a value: the quote is taken for one that is never closed
         assert bad.reason.startswith(reason)
         assert bad.file == f"bad{ending}"
     assert table.values("good") == [1000.0, 1500.0]
@@ -306,10 +318,14 @@ def test_lines_of_bad_rows(tmp_path: Path) -> None:
 
 
 def test_csv_that_is_not_utf8(tmp_path: Path) -> None:
-    rows = f"{HEADER}a,{T},1,caf\xe9\nb,{T},2,\n".encode("latin-1") + f"\xe9,{T},3,\n".encode()
-    path = text(tmp_path / "r.csv", rows)
-    assert faults(path) == [(1, 2, "not UTF-8")]
-    assert read(path, tmp_path).ids == ["a", "b", "é"]
+    note = f"{HEADER}a,{T},1,caf\xe9\n".encode("latin-1") + f"\xe9,{T},3,\n".encode()
+    assert read(text(tmp_path / "r.csv", note), tmp_path).ids == ["a", "é"]
+    assert faults(tmp_path / "r.csv") == []  # a column that nobody looks at
+    value = f"{HEADER}a,{T},\xb11,\nb,{T},2,\n".encode("latin-1")
+    assert faults(text(tmp_path / "r.csv", value)) == [(1, 2, "not UTF-8")]
+    name = f"{HEADER}a\xe9,{T},1,\nb,{T},2,\n".encode("latin-1")
+    assert faults(text(tmp_path / "r.csv", name)) == [(1, 2, "not UTF-8")]
+    assert read(tmp_path / "r.csv", tmp_path).ids == ["b"]
 
 
 def test_a_quote_that_is_never_closed_costs_one_row(tmp_path: Path) -> None:
@@ -325,19 +341,21 @@ def test_a_quote_that_is_never_closed_costs_one_row(tmp_path: Path) -> None:
     assert faults(stray) == []
 
 
-def test_many_unclosed_quotes_take_no_longer_than_many_rows(tmp_path: Path) -> None:
-    path = text(tmp_path / "r.csv", HEADER + f'x,{T},1,"5\n' * 20_001)
-    assert len(faults(path)) >= 20_000 / 2
+def test_every_unclosed_quote_is_reported(tmp_path: Path) -> None:
+    for broken in (f'x,{T},1,"5\n', f'x,{T},"1,\n', f'"x,{T},1,\n'):
+        assert [row for row, _, _ in faults(text(tmp_path / "r.csv", HEADER + broken * 20_001))] == list(
+            range(1, 20_002)
+        )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(alphabet='a1,"\n\r \xe9', max_size=60), st.integers(5, 80))
 def test_any_csv_can_be_read(tmp_path: Path, content: str, piece: int) -> None:
-    path = text(tmp_path / "r.csv", f"{HEADER}good,{T},1,\n{content}\ngood,{T},2,\n")
+    path = text(tmp_path / "r.csv", f"{HEADER}good,{T},1,\n{content}\ngood,2026-03-02T10:01:00Z,2,\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table_text, "_PIECE", piece)
         table = read(path, tmp_path)
-    assert "good" in table.ids
+    assert table.values("good") == [1.0, 2.0]  # whatever stands between them
 
 
 # NDJSON
@@ -361,7 +379,10 @@ def test_lines_that_are_no_readings(tmp_path: Path) -> None:
         (b'{"session_id": "a", "timestamp": "%s", "value": 1e999}' % T.encode(), "value is not a number"),
         (b'{"session_id": "a", "timestamp": "%s", "value": [1]}' % T.encode(), "value is not a number"),
         (b'{"session_id": "a", "timestamp": "%s", "value": 1, "unit": 2}' % T.encode(), "unit is not text"),
-        (b'{"session_id": "a", "timestamp": "%s", "value": 1, "managed": []}' % T.encode(), "managed is not true"),
+        (
+            b'{"session_id": "a", "timestamp": "%s", "value": 1, "managed": []}' % T.encode(),
+            "managed is not true",
+        ),
     ]
     content = good.encode() + b"\n\n" + b"\n".join(line for line, _ in lines) + b"\n  \n" + good.encode()
     table = read(text(tmp_path / "r.ndjson", content), tmp_path)
@@ -384,7 +405,9 @@ def test_numbers_and_texts_may_stand_side_by_side(tmp_path: Path) -> None:
 NAMES = st.fixed_dictionaries(
     {},
     optional={
-        "measurand": st.sampled_from(["Power.Active.Import", "power.active.import", "SoC", "Own.Thing", "Own.Other"]),
+        "measurand": st.sampled_from(
+            ["Power.Active.Import", "power.active.import", "SoC", "Own.Thing", "Own.Other"]
+        ),
         "unit": st.sampled_from(["kW", "W", "Percent", "furlong"]),
         "phase": st.sampled_from(["L1", "L1-N", "L2"]),
         "context": st.sampled_from(["Sample.Clock", "Transaction.End", "Own.Context"]),
@@ -456,7 +479,11 @@ def test_both_ways_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("r.parquet", b"session_id,timestamp,value\n", "r.parquet: not a Parquet file"),
         ("r.csv", b"", "r.csv: the file is empty"),
         ("r.csv", b"session_id;timestamp;value\n", "r.csv: no column session_id, timestamp, value"),
-        ("r.csv", b"session_id,timestamp\n", r"r.csv: no column value \(columns found: session_id, timestamp\)"),
+        (
+            "r.csv",
+            b"session_id,timestamp\n",
+            r"r.csv: no column value \(columns found: session_id, timestamp\)",
+        ),
         ("r.csv", b"session_id,timestamp,value,unit,unit\n", "r.csv: more than one column unit"),
         ("r.csv", b"\xff\xfes\x00e\x00\n", "r.csv: the header is not CSV in UTF-8"),
         ("r.csv.gz", b"session_id", "r.csv.gz: damaged gzip data"),
@@ -489,14 +516,16 @@ def test_damaged_in_the_middle(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[8:2000] = b"\xff" * 1992
     path.write_bytes(bytes(data))
-    with pytest.raises(TableError, match="r.parquet: damaged after row 0"):
+    with pytest.raises(TableError, match=r"r\.parquet: damaged after row 0"):
         read(path, tmp_path)
 
 
 def test_tables_without_rows(tmp_path: Path) -> None:
     for path in (text(tmp_path / "r.csv", HEADER), text(tmp_path / "r.ndjson", "\n\n")):
         assert read(path, tmp_path).sessions == []
-    assert read(write(tmp_path / "r.parquet", [], ["session_id", "timestamp", "value"]), tmp_path).sessions == []
+    assert (
+        read(write(tmp_path / "r.parquet", [], ["session_id", "timestamp", "value"]), tmp_path).sessions == []
+    )
 
 
 def test_long_columns_of_texts_without_repetition(tmp_path: Path) -> None:
@@ -505,7 +534,9 @@ def test_long_columns_of_texts_without_repetition(tmp_path: Path) -> None:
     times = pa.array(np.arange(rows) * 1_000_000).cast(pa.timestamp("us"))
     names = pa.array([f"Own.{i}" for i in range(rows)])
     pq.write_table(
-        pa.table({"session_id": ids, "timestamp": times, "value": pa.array(np.ones(rows)), "measurand": names}),
+        pa.table(
+            {"session_id": ids, "timestamp": times, "value": pa.array(np.ones(rows)), "measurand": names}
+        ),
         tmp_path / "r.parquet",
     )
     table = read(tmp_path / "r.parquet", tmp_path)

@@ -1,9 +1,12 @@
 """The delivery of one session as steps of constant power, from measured power or from the register."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+_MOMENT_S: Final = 1e-6
+_HIDDEN: Final = 1.25  # losses between two meters and noise stay below this
+_HIDDEN_W: Final = 300.0
 _REGISTER_DEPTH: Final = 4.0  # a register that did not move for 4 resolutions of energy ran at 25 % or less
 
 
@@ -31,17 +34,41 @@ def median(values: Sequence[float]) -> float:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def power_steps(at_s: Sequence[float], power_w: Sequence[float]) -> list[Step]:
-    """Turns power readings into steps that reach half-way to their neighbours, at most one usual interval."""
+def power_steps(
+    at_s: Sequence[float], power_w: Sequence[float], register: Mapping[float, float], resolution_wh: float
+) -> list[Step]:
+    """Turns power readings into steps that reach half-way to their neighbours, at most one usual interval.
+
+    ``register`` (Wh by time, without drop-outs) fills the gaps that are left, and takes the place of two
+    neighbouring power readings between which more was delivered than either of them shows.
+    """
     if len(at_s) < 2:
         return []
     usual = median([b - a for a, b in zip(at_s, at_s[1:], strict=False)])
-    steps = []
+    steps: list[Step] = []
+    start_s = at_s[0]
     for i, (at, power) in enumerate(zip(at_s, power_w, strict=True)):
-        before = min((at - at_s[i - 1]) / 2, usual) if i else 0.0
-        after = min((at_s[i + 1] - at) / 2, usual) if i + 1 < len(at_s) else 0.0
-        steps.append(Step(at - before, at + after, power, at, at))
+        if i + 1 == len(at_s):
+            steps.append(Step(start_s, at, power, at, at))
+            break
+        after, between_w = at_s[i + 1], _mean_w(register, at, at_s[i + 1])
+        reach = min((after - at) / 2, usual)
+        most_w = _HIDDEN * max(power, power_w[i + 1]) + _HIDDEN_W
+        if between_w is not None and between_w - resolution_wh * 3600.0 / (after - at) > most_w:
+            reach = 0.0
+        steps.append(Step(start_s, at + reach, power, at, at))
+        start_s = after - reach
+        if between_w is not None and start_s - steps[-1].end_s > _MOMENT_S:
+            steps.append(Step(steps[-1].end_s, start_s, between_w, at, after))
     return steps
+
+
+def _mean_w(register: Mapping[float, float], start_s: float, end_s: float) -> float | None:
+    """Returns the mean power between two times, None where the register has no reading then or fell."""
+    before, after = register.get(start_s), register.get(end_s)
+    if before is None or after is None or after < before:
+        return None
+    return (after - before) * 3600.0 / (end_s - start_s)
 
 
 def register_steps(
@@ -49,14 +76,21 @@ def register_steps(
 ) -> list[Step]:
     """Turns register readings into steps; readings between which the register could not show a move are merged.
 
-    Falling steps and those above ``most_w`` are left out: what was delivered there is not known.
+    The first move after the register stood still may have been under way all the while. Falling steps and
+    those above ``most_w`` are left out: what was delivered there is not known.
     """
     kept = _telling_readings(at_s, wh, resolution_wh, most_w)
     steps = []
+    moved_s = at_s[0] if at_s else 0.0  # when the register moved last
     for a, b in zip(kept, kept[1:], strict=False):
-        power_w = (wh[b] - wh[a]) * 3600.0 / (at_s[b] - at_s[a])
-        if 0 <= power_w <= most_w:
+        rise, seconds = wh[b] - wh[a], at_s[b] - at_s[a]
+        if 0 <= rise * 3600.0 / seconds <= most_w:
+            power_w = rise * 3600.0 / seconds
+            if moved_s < at_s[a]:
+                power_w = max(rise * 3600.0 / (at_s[b] - moved_s), (rise - resolution_wh) * 3600.0 / seconds)
             steps.append(Step(at_s[a], at_s[b], power_w, at_s[a], at_s[b]))
+        if rise != 0:
+            moved_s = at_s[b]
     return steps
 
 
@@ -87,22 +121,3 @@ def interval_steps(at_s: Sequence[float], wh: Sequence[float]) -> list[Step]:
         seconds = at_s[i] - at_s[i - 1]
         steps.append(Step(at_s[i - 1], at_s[i], max(wh[i], 0.0) * 3600.0 / seconds, at_s[i - 1], at_s[i]))
     return steps
-
-
-def bridge_gaps(steps: list[Step], at_s: Sequence[float], wh: Sequence[float]) -> list[Step]:
-    """Fills gaps between power steps with the mean power that the register shows across them.
-
-    ``at_s`` and ``wh`` are the register's readings, without drop-outs.
-    """
-    if len(at_s) < 2:
-        return steps
-    known = dict(zip(at_s, wh, strict=True))
-    filled: list[Step] = []
-    for step in steps:
-        if filled and step.start_s - filled[-1].end_s > 1e-6:
-            a, b = filled[-1].last_s, step.first_s
-            if a in known and b in known and known[b] >= known[a]:
-                mean_w = (known[b] - known[a]) * 3600.0 / (b - a)
-                filled.append(Step(filled[-1].end_s, step.start_s, mean_w, a, b))
-        filled.append(step)
-    return filled

@@ -107,8 +107,8 @@ class SessionRecord:
     def flow(self) -> list[Step]:
         """The delivery as steps, in order of time; gaps are where nothing is known."""
         if self.flow_source == "power":
-            steps = flows.power_steps(self.power.at_s, self.power.value)
-            return flows.bridge_gaps(steps, self.steady_register.at_s, self.steady_register.value)
+            register = dict(zip(*self.steady_register, strict=True))
+            return flows.power_steps(self.power.at_s, self.power.value, register, self.resolution_wh)
         if self.flow_source == "register":
             curve = self.steady_register
             rated_w = self.rated_power_w if math.isfinite(self.rated_power_w) else 0.0

@@ -6,13 +6,12 @@ row by row, so that every such row is known by its number and costs no other row
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from chargewatch.ingest.table_blocks import READ, Block, TableError, check_columns
@@ -41,10 +40,12 @@ class CsvTable:
         for piece in pieces(self._path, self.name, quoted=True):
             lines = piece.data.split(b"\n", _MOST_LINES + 1)[:_MOST_LINES]
             try:
-                reader = csv.reader(io.StringIO(b"\n".join(lines).decode("utf-8"), newline=""))
+                reader = csv.reader(io.StringIO(_decoded(b"\n".join(lines)), newline=""))
                 columns = next((fields for fields in reader if fields), [])
-            except (UnicodeDecodeError, csv.Error):
-                raise TableError(f"{self.name}: the header is not CSV in UTF-8") from None
+            except csv.Error:
+                columns = ["\ud800"]
+            if not all(_is_utf8(column) for column in columns):
+                raise TableError(f"{self.name}: the header is not CSV in UTF-8")
             size = sum(len(line) + 1 for line in lines[: reader.line_num])
             return min(size, len(piece.data)), reader.line_num, columns
         raise TableError(f"{self.name}: the file is empty")
@@ -76,9 +77,8 @@ class CsvTable:
             return pa.table({name: pa.array([], pa.string()) for name in columns})
         quotes = piece.data.count(b'"')
         table = self._read(piece, columns) if quotes % 2 == 0 else None
-        if table is None or (quotes and any(_breaks_line(table.column(name)) for name in columns)):
-            return None
-        return table
+        spread = table is not None and quotes > 0 and table.num_rows != len(_lines(piece))
+        return None if spread else table
 
     def _read(self, piece: Piece, columns: list[str]) -> pa.Table | None:
         odd: list[object] = []
@@ -106,7 +106,7 @@ class CsvTable:
         faults: dict[int, str] = {}
         lines: list[int] = []
         for line, fields in _records(piece, [self.columns.index(c) for c in READ if c in self.columns]):
-            fault = self._fault(fields)
+            fault = self._fault(fields, positions.values())
             if fault is not None:
                 faults[len(lines)] = fault
             lines.append(line)
@@ -116,13 +116,13 @@ class CsvTable:
         arrays = {name: pa.array(column, pa.string()) for name, column in values.items()}
         return Block(row, len(lines), arrays, faults, lines.__getitem__)
 
-    def _fault(self, fields: Sequence[str] | None) -> str | None:
-        """Says what is wrong with a record."""
+    def _fault(self, fields: Sequence[str] | None, read: Iterable[int]) -> str | None:
+        """Says what is wrong with a record, of which the fields at the positions ``read`` are looked at."""
         if fields is None:
             return "not CSV: a quoted value does not end"
         if len(fields) != len(self.columns):
             return f"{len(fields)} columns instead of {len(self.columns)}"
-        return None if all(_is_utf8(field) for field in fields) else "not UTF-8"
+        return None if all(_is_utf8(fields[i]) for i in read) else "not UTF-8"
 
 
 def _is_utf8(text: str) -> bool:
@@ -130,8 +130,14 @@ def _is_utf8(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def _breaks_line(column: "pa.ChunkedArray[Any]") -> bool:
-    return bool(pc.any(pc.match_substring(column, "\n")).as_py())
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _lines(piece: Piece) -> list[int]:
+    """Returns the numbers of the lines that are not blank."""
+    numbered = enumerate(piece.data.split(b"\n"), piece.first_line)
+    return [number for number, line in numbered if line not in {b"", b"\r"}]
 
 
 class _Lines:
@@ -156,10 +162,10 @@ class _Lines:
 def _records(piece: Piece, one_line: Sequence[int]) -> Iterator[tuple[int, list[str] | None]]:
     """Yields the records of a piece with the lines on which they begin.
 
-    None stands for a line with a quote that is never closed: no end within 100 lines or in the piece, or a line
-    break in one of the columns at the positions ``one_line``, which hold single words.
+    None stands for a line with a quote that is never closed: no end within 100 lines or in the piece, something
+    behind the end, or a line break in one of the columns at the positions ``one_line``, which hold single words.
     """
-    lines = _Lines([line + "\n" for line in piece.data.decode("utf-8", "surrogateescape").split("\n")])
+    lines = _Lines([line + "\n" for line in _decoded(piece.data).split("\n")])
     reader = csv.reader(lines)
     while lines.at < len(lines.lines):
         start = lines.at
@@ -168,16 +174,26 @@ def _records(piece: Piece, one_line: Sequence[int]) -> Iterator[tuple[int, list[
             fields: list[str] | None = next(reader, [])
         except csv.Error:
             fields = None
-        if fields is None or (lines.at - start > 1 and _runs_on(fields, lines, start, one_line)):
+        if fields is None or (
+            lines.at - start > 1 and _runs_on(fields, lines.lines[start : lines.at], one_line)
+        ):
             yield piece.first_line + start, None
             lines.at = start + 1
         elif fields:
             yield piece.first_line + start, fields
 
 
-def _runs_on(fields: Sequence[str], lines: _Lines, start: int, one_line: Sequence[int]) -> bool:
-    quotes = sum(line.count('"') for line in lines.lines[start : lines.at])
-    return quotes % 2 == 1 or any("\n" in fields[i] for i in one_line if i < len(fields))
+def _runs_on(fields: Sequence[str], lines: Sequence[str], one_line: Sequence[int]) -> bool:
+    """Tells whether a record of several lines is none: its quotes do not match, or hold too much."""
+    if sum(line.count('"') for line in lines) % 2 or any(
+        "\n" in fields[i] for i in one_line if i < len(fields)
+    ):
+        return True
+    try:
+        next(csv.reader(lines, strict=True))
+    except csv.Error:
+        return True
+    return False
 
 
 def _lines_of(piece: Piece, rows: int) -> Callable[[int], int | None]:
@@ -185,10 +201,7 @@ def _lines_of(piece: Piece, rows: int) -> Callable[[int], int | None]:
 
     @cache
     def lines() -> list[int]:
-        if b'"' in piece.data:
-            return [line for line, _ in _records(piece, ())]
-        numbered = enumerate(piece.data.split(b"\n"), piece.first_line)
-        return [number for number, line in numbered if line not in {b"", b"\r"}]
+        return _lines(piece)
 
     def line_of(i: int) -> int | None:
         return lines()[i] if len(lines()) == rows else None

@@ -86,13 +86,17 @@ def _explained(record: SessionRecord, idle: Idle) -> bool:
         return True
     if record.managed and not record.offered_w.at_s:
         return True
-    return is_tapered(record.flow, idle.first)
+    return is_tapered(record.flow, idle.first, partial=record.flow_source != "power")
 
 
-def is_tapered(flow: Sequence[Step], idle: int) -> bool:
-    """Tells whether delivery died away before the step at ``idle``, as a battery that is full lets it."""
+def is_tapered(flow: Sequence[Step], idle: int, *, partial: bool) -> bool:
+    """Tells whether delivery died away before the step at ``idle``, as a battery that is full lets it.
+
+    ``partial``: the step before may hold only a part of an interval's energy.
+    """
     last_w = flow[idle - 1].power_w
-    if last_w < _TAIL_OF_PEAK * max(step.power_w for step in flow[:idle]):
+    ending_w = max(last_w, flow[idle - 2].power_w) if partial and idle >= 2 else last_w
+    if ending_w < _TAIL_OF_PEAK * max(step.power_w for step in flow[:idle]):
         return True
     window = [
         i

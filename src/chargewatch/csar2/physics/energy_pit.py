@@ -37,31 +37,35 @@ def pits(record: SessionRecord) -> list[Pit]:
     """Finds collapses of the flow by depth, level, duration and recovery alone."""
     flow, limits = record.flow, record.thresholds
     least_w = limits.pit_level_kw * WH_PER_KWH
-    quantum_wh = record.resolution_wh if record.flow_source == "register" else 0.0
+    partial = record.flow_source != "power"
     highest_w = highest_before(flow)
     found: list[Pit] = []
-    reached, reached_below_w = 0, 0.0  # the end of the run looked at last, and the limit it was found with
+    within: list[tuple[int, int]] = []  # runs, each in the one before, that are no pits and hold this position
     position = 1
     while position < len(flow):
+        while within and position > within[-1][1]:
+            within.pop()
         low_w = limits.pit_depth * highest_w[position]
         if highest_w[position] < least_w or flow[position].power_w > low_w:
             position += 1
             continue
-        before_w = level_before(flow, position, limits.pit_depth, quantum_wh)
+        before_w = level_before(flow, position, within[-1][0] if within else 0, limits.pit_depth, partial)
         low_w = limits.pit_depth * before_w
         if before_w < least_w or flow[position].power_w > low_w:
             position += 1
             continue
-        last = max(position, reached if low_w >= reached_below_w else 0)
+        last = position
         while last + 1 < len(flow) and flow[last + 1].power_w <= low_w:
             last += 1
-        reached, reached_below_w = last, low_w
-        after_w = _level_after(flow, last, low_w, quantum_wh)
-        pit = _trimmed(flow, Pit(position, last, before_w, after_w), limits.pit_depth)
+        pit = _trimmed(
+            flow, Pit(position, last, before_w, _level_after(flow, last, low_w, partial)), limits.pit_depth
+        )
         if pit is not None and _is_pit(record, pit):
             found.append(pit)
             position = last
-        position += 1  # a run that is no pit may hold a shorter one against a lower level
+        else:
+            within.append((position, last))
+        position += 1
     return found
 
 
@@ -79,28 +83,27 @@ def highest_before(flow: Sequence[Step]) -> list[float]:
     return highest
 
 
-def level_before(flow: Sequence[Step], position: int, depth: float, quantum_wh: float = 0.0) -> float:
-    """Returns the level right before a step: the median of the steps of the last 15 minutes at one level.
+def level_before(flow: Sequence[Step], position: int, floor: int, depth: float, partial: bool) -> float:
+    """Returns the level right before a step: the median of the steps of the last 15 minutes that are not low.
 
-    ``quantum_wh`` is the step of the register that the flow is drawn from, else 0.
+    Steps before ``floor`` do not count. ``partial``: the last one may hold a part of the collapse, and counts
+    only where it is alone.
     """
     ranked: list[float] = []
     start_s = flow[position].start_s
-    first = position
-    after_low = False
-    for i in range(position - 1, -1, -1):
+    for i in range(position - 1, floor - 1, -1):
         step = flow[i]
-        if ranked:
-            level_w = ranked[(len(ranked) - 1) // 2]
-            after_low = step.power_w <= depth * level_w
-            if after_low or start_s - step.end_s > _LEVEL_WINDOW_S or level_w <= depth * step.power_w:
-                break
+        if ranked and (
+            start_s - step.end_s > _LEVEL_WINDOW_S or step.power_w <= depth * ranked[(len(ranked) - 1) // 2]
+        ):
+            break
         insort(ranked, step.power_w)
-        first = i
-    return _level(ranked, flow[first], quantum_wh if after_low else 0.0)
+    if partial and len(ranked) > 1:
+        ranked.remove(flow[position - 1].power_w)
+    return ranked[(len(ranked) - 1) // 2]
 
 
-def _level_after(flow: Sequence[Step], last: int, low_w: float, quantum_wh: float) -> float:
+def _level_after(flow: Sequence[Step], last: int, low_w: float, partial: bool) -> float:
     """Returns the level after a low run: the median of the next 15 minutes until the flow is low again."""
     window: list[float] = []
     end_s = flow[last].end_s
@@ -108,20 +111,9 @@ def _level_after(flow: Sequence[Step], last: int, low_w: float, quantum_wh: floa
         if step.power_w <= low_w or (window and step.start_s - end_s > _LEVEL_WINDOW_S):
             break
         window.append(step.power_w)
-    return _level(sorted(window), flow[last + 1], quantum_wh) if window else 0.0
-
-
-def _level(ranked: list[float], first: Step, quantum_wh: float) -> float:
-    """Returns the lower median of steps of which ``first`` follows a low one.
-
-    The register's move in it may have come nearly by itself while little was delivered: it counts only
-    where it is alone, and then less one step of the register.
-    """
-    if quantum_wh > 0.0:
-        if len(ranked) == 1:
-            return max(first.power_w - quantum_wh * 3600.0 / first.duration_s, 0.0)
-        ranked.remove(first.power_w)
-    return ranked[(len(ranked) - 1) // 2]
+    if partial and len(window) > 1:
+        del window[0]
+    return median(window) if window else 0.0
 
 
 def _trimmed(flow: Sequence[Step], pit: Pit, depth: float) -> Pit | None:

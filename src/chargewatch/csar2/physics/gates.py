@@ -128,15 +128,23 @@ def _may_idle(batch: SessionBatch, series: Series, energy_wh: Floats) -> Flags:
 
 
 def _bridged(batch: SessionBatch) -> Flags:
-    """Marks sessions with a register and a gap between power readings, which the register may fill."""
+    """Marks sessions whose flow from power may take steps from the register: over gaps, and where it shows more."""
     power, register = batch.series(Channel.POWER), batch.series(Channel.REGISTER)
     sessions = batch.readings.sessions
+    marked = np.zeros(sessions, np.bool_)
+    if not len(power.at_s) or not len(register.at_s):
+        return marked
     owner = _owners(power)
+    known = _owners(register) * _FAR_S + register.at_s
+    key = owner * _FAR_S + power.at_s
+    place = np.minimum(np.searchsorted(known, key - _BLUR_S / 2), len(known) - 1)
+    register_wh = np.where(np.abs(known[place] - key) < _BLUR_S, register.value[place], np.nan)
     inside = steps(owner) == 0
     gap_s, owner = steps(power.at_s)[inside], owner[1:][inside]
     usual_s = lower_medians(gap_s, owner, sessions)
-    marked = np.zeros(sessions, np.bool_)
-    marked[owner[gap_s > 2.0 * usual_s[owner]]] = True
+    more_w = steps(register_wh)[inside] * 3600.0 / gap_s
+    higher_w = np.maximum(power.value[1:], power.value[:-1])[inside]
+    marked[owner[(gap_s > 2.0 * usual_s[owner]) | (more_w > 1.2 * np.maximum(higher_w, 0.0) + 290.0)]] = True
     return marked & (steps(register.offsets) >= 2)
 
 

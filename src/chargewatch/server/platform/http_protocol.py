@@ -21,11 +21,14 @@ class HttpProtocol(HttpToolsProtocol):
     head_deadline_s: ClassVar[float] = 10.0
     #: How long the rest of a body that nobody reads is thrown away before the connection is closed.
     leftover_deadline_s: ClassVar[float] = 5.0
+    #: How long a stopping server waits for the request of a client that has just connected.
+    arrival_deadline_s: ClassVar[float] = 0.5
     largest_head: ClassVar[int] = 64 * 1024
 
     _deadline: asyncio.TimerHandle | None = None
     _stage: Literal["idle", "head", "body"] = "idle"
     _head_size = 0
+    _is_last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock for the first request."""
@@ -62,6 +65,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._stage = "body"
         self._clear_deadline()
         super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Ends the request; the next one may begin."""
@@ -74,6 +79,14 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self._stage == "body" and not self.transport.is_closing():
             self._set_deadline(self.leftover_deadline_s)
+
+    def shutdown(self) -> None:
+        """Ends the connection after what it is doing; a request that is on its way is still answered."""
+        if self._stage == "head" or self.cycle is None:
+            self._is_last = True
+            self._set_deadline(self.arrival_deadline_s)
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is not HTTP like every other error."""
