@@ -6,7 +6,6 @@ the first with faults in every tenth session.
 
 import resource
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -133,4 +132,4 @@ def _rate(folder: Path, case: Case) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if main() else 1)
+    raise SystemExit(not main())

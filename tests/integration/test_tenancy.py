@@ -460,13 +460,15 @@ auth_type = trust
 auth_file = {folder}/users
 logfile = {folder}/log
 pool_mode = transaction
-default_pool_size = 1
+default_pool_size = {connections}
 """
 
 
 @pytest.fixture
-def pooler(postgres: DatabaseServer, address: DatabaseAddress) -> Iterator[Path]:
-    """pgbouncer in transaction mode, with a single connection to the server for all; its socket's folder."""
+def pooler(
+    postgres: DatabaseServer, address: DatabaseAddress, request: pytest.FixtureRequest
+) -> Iterator[Path]:
+    """pgbouncer in transaction mode, with so many connections to the server for all; its socket's folder."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed")
@@ -476,7 +478,7 @@ def pooler(postgres: DatabaseServer, address: DatabaseAddress) -> Iterator[Path]
     folder = Path(tempfile.mkdtemp(prefix="cw-"))
     assert address.app.password is not None
     (folder / "users").write_text(f'"{address.app.user}" "{address.app.password.reveal()}"\n')
-    (folder / "ini").write_text(POOLER.format(host=host, port=port, folder=folder))
+    (folder / "ini").write_text(POOLER.format(host=host, port=port, folder=folder, connections=request.param))
     # pgbouncer will not run as root, and must reach the server's socket
     account = Path(host).stat() if host.startswith("/") else folder.stat()
     user, group = (account.st_uid, account.st_gid) if os.geteuid() == 0 else (None, None)
@@ -498,9 +500,9 @@ def pooler(postgres: DatabaseServer, address: DatabaseAddress) -> Iterator[Path]
 @pytest.mark.parametrize(
     "postgres", ["server"], indirect=True
 )  # nobody puts one before the embedded database
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("pooler", [1, 3], indirect=True, ids=["1 connection", "3 connections"])
 async def test_a_canary_never_crosses_behind_a_pooler(
-    postgres: DatabaseServer, address: DatabaseAddress, pooler: Path, seed: int
+    postgres: DatabaseServer, address: DatabaseAddress, pooler: Path
 ) -> None:
     address = await asyncio.to_thread(postgres.fresh)
     settings = msgspec.structs.replace(
@@ -510,7 +512,7 @@ async def test_a_canary_never_crosses_behind_a_pooler(
     database = await Database.open(settings, msgspec.structs.replace(address, app=through))
     try:
         async with postgres.as_administrator(address.app.database) as administrator:
-            await send_visitors(database, administrator, 300, random.Random(seed))
+            await send_visitors(database, administrator, 300, random.Random(1))
         async with database.tenant_transaction(uuid4()) as connection:
             assert await connection.fetchval("SHOW statement_timeout") == "8s"
             assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"

@@ -46,10 +46,10 @@ def kwh_decrease(s):
 
 
 def level_before(s, run_start, earliest):
-    """Lower median of the steps before the run, backwards while they end within 15 min before it."""
+    """Lower median of the steps before the run, backwards while they end within 20 min before it."""
     taken = []
     for step in reversed(s.flow[earliest:run_start]):
-        if taken and s.flow[run_start].start - step.end > 15 * MINUTE:
+        if taken and s.flow[run_start].start - step.end > 20 * MINUTE:
             break
         if taken and step.w <= 0.25 * lower_median(taken):
             break
@@ -58,10 +58,10 @@ def level_before(s, run_start, earliest):
 
 
 def level_after(s, run_end, before):
-    """Lower median of the steps that start within 15 min of the run's end (at least one)."""
+    """Lower median of the steps that start within 20 min of the run's end (at least one)."""
     taken = []
     for step in s.flow[run_end + 1 :]:
-        if taken and step.start - s.flow[run_end].end > 15 * MINUTE:
+        if taken and step.start - s.flow[run_end].end > 20 * MINUTE:
             break
         if step.w <= 0.25 * before:
             break
@@ -139,7 +139,7 @@ def nearly_full(s, start):
 
 
 def offer_falls(s, start, end):
-    earlier = [v for t, v in s.offers if start - 15 * MINUTE <= t < start]
+    earlier = [v for t, v in s.offers if start - 20 * MINUTE <= t < start]
     if not earlier:
         earlier = [v for t, v in s.offers if t < start][-1:]
     during = [v for _, v in between(s.offers, start, end)]
@@ -153,8 +153,8 @@ def offer_falls(s, start, end):
 
 def other_phases(s, start, end):
     counts = [(t, n) for t, n in s.phase_counts if n > 0]
-    before = [n for t, n in counts if start - 15 * MINUTE <= t < start]
-    after = [n for t, n in counts if end < t <= end + 15 * MINUTE]
+    before = [n for t, n in counts if start - 20 * MINUTE <= t < start]
+    after = [n for t, n in counts if end < t <= end + 20 * MINUTE]
     return bool(before and after) and lower_median(before) != lower_median(after)
 
 
@@ -333,12 +333,13 @@ def tapers(s, first):
     recent = [
         step for i, step in enumerate(before) if flow[first].start - step.end <= 15 * MINUTE or i >= first - 4
     ]
-    highest = max(step.w for step in recent)
-    last_high = max(i for i, step in enumerate(recent) if step.w >= 0.8 * highest)
+    ranked = sorted(step.w for step in recent)
+    level = ranked[-2] if len(ranked) >= 4 else ranked[-1]
+    last_high = max(i for i, step in enumerate(recent) if step.w >= 0.8 * level)
     descent = recent[last_high + 1 :]
     if len(descent) < 2 or descent[-1].end - descent[0].start < 2 * MINUTE:
         return False
-    return descent[-1].w <= 0.35 * highest
+    return descent[-1].w <= 0.35 * level
 
 
 def findings_of(s):

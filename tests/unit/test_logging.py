@@ -17,7 +17,7 @@ import structlog
 from chargewatch.server.platform.logging import HIDDEN, configure_logging, secrets_of
 from chargewatch.server.platform.request_context import begin_context
 from chargewatch.server.settings import load_settings
-from chargewatch.server.tenants.keys import new_key
+from chargewatch.server.tenants.keys import checksum
 
 OWN = ["correct-horse-battery", 'with"quote\\and\nnewline-ü', "short"]
 
@@ -100,8 +100,8 @@ def test_a_line_of_a_call_carries_its_ids(stream: io.BytesIO) -> None:
 
 
 SECRETS = [
-    new_key(),
-    "cw_" + "a" * 36,
+    "cw_" + "a" * 30 + checksum("a" * 30),
+    "cw_" + "B" * 36,
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "Bearer abcdef0123456789",
     "bearer abcdef0123456789",

@@ -270,7 +270,7 @@ REPAIRED_ELSEWHERE = {"begin_zero_placeholder", "begin_end_other_register", "uni
 @pytest.mark.parametrize(("category", "mechanism"), MECHANISMS)
 def test_a_visible_fault_is_what_its_definition_says(category: Category, mechanism: str) -> None:
     visible = 0
-    for seed in range(10):
+    for seed in range(8):
         session = simulate_session(seed, fault=category, mechanism=mechanism)
         found = anomalies(seen(session))
         assert {c for c, _, _ in found} <= {category}, (seed, found)
@@ -281,22 +281,22 @@ def test_a_visible_fault_is_what_its_definition_says(category: Category, mechani
             if label.visible:
                 visible += 1
                 assert any(a <= end and start <= b for _, a, b in found), (seed, start, end, found)
-    assert visible >= 6
+    assert visible >= 5
 
 
 def test_normal_sessions_show_nothing() -> None:
     checked = 0
-    fleet = simulate_fleet(stations=50, days=3, seed=20, anomaly_share=0.0, near_miss_share=0.0)
+    fleet = simulate_fleet(stations=40, days=3, seed=20, anomaly_share=0.0, near_miss_share=0.0)
     for session in fleet:
         assert session.labels == []
         assert anomalies(seen(session)) == [], session.session_id
         checked += 1
-    assert checked > 500
+    assert checked > 400
 
 
 @pytest.mark.parametrize("name", NEAR_MISSES)
 def test_near_misses_show_nothing(name: str) -> None:
-    for seed in range(12):
+    for seed in range(8):
         session = simulate_session(seed, near_miss=name)
         assert session.labels == []
         assert session.near_miss == name

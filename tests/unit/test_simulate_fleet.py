@@ -16,12 +16,12 @@ FIRST_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def fleet() -> list[SimulatedSession]:
-    return list(simulate_fleet(stations=50, days=6, seed=31, anomaly_share=0.0, near_miss_share=0.0))
+    return list(simulate_fleet(stations=45, days=4, seed=31, anomaly_share=0.0, near_miss_share=0.0))
 
 
 @pytest.fixture(scope="module")
 def faulty() -> list[SimulatedSession]:
-    return list(simulate_fleet(stations=25, days=6, seed=32, anomaly_share=0.3, near_miss_share=0.4))
+    return list(simulate_fleet(stations=25, days=5, seed=32, anomaly_share=0.3, near_miss_share=0.4))
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
@@ -55,7 +55,7 @@ def test_sessions_are_ordered_lazily_and_within_the_days(fleet: list[SimulatedSe
     starts = [s.started_at for s in fleet]
     assert starts == sorted(starts)
     assert starts[0] >= FIRST_DAY
-    assert starts[-1] < FIRST_DAY + timedelta(days=6)
+    assert starts[-1] < FIRST_DAY + timedelta(days=4)
     endless = simulate_fleet(stations=2, days=10**5, seed=1, start=date(2020, 3, 1))
     assert [s.started_at.date() for s in islice(endless, 2)] == [date(2020, 3, 1)] * 2
 
@@ -126,7 +126,7 @@ def test_the_taper_begins_where_it_was_measured(fleet: list[SimulatedSession]) -
             if s.soc and s.power and s.soc[0] < 50 and s.soc[-1] >= 85:
                 plateau = np.percentile(s.power, 95)
                 begins.append(max(soc for soc, p in zip(s.soc, s.power, strict=True) if p >= 0.95 * plateau))
-    assert len(begins) > 150
+    assert len(begins) > 80
     low, middle, high = np.percentile(begins, (25, 50, 75))
     assert 63 <= low <= 71
     assert 68 <= middle <= 76
@@ -138,7 +138,7 @@ def test_shares_are_those_asked_for(faulty: list[SimulatedSession]) -> None:
     assert 0.24 < np.mean([bool(s.labels) for s in faulty]) < 0.36
     assert 0.33 < np.mean([s.near_miss is not None for s in faulty]) < 0.47
     assert not any(s.labels and s.near_miss for s in faulty)
-    default = list(simulate_fleet(stations=30, days=5, seed=33))
+    default = list(simulate_fleet(stations=20, days=5, seed=33))
     assert 0.015 < np.mean([bool(s.labels) for s in default]) < 0.05
 
 

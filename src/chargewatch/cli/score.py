@@ -7,12 +7,9 @@ stderr. Exit status: 1 when nothing could be scored, 2 when the command line is 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
-
-if TYPE_CHECKING:
-    from chargewatch.cli.scoring_run import Request
 
 _INTERRUPTED: Final = 130
 _TERMINATED: Final = 143
@@ -45,22 +42,20 @@ def score(
     Columns: session_id, timestamp, value; optional measurand, unit, phase, location, context, rated_power_kw,
     managed, station_id, connector_id. Rows that are no readings are reported and left out.
     """
-    from chargewatch.cli.scoring_run import Request, RequestError
+    with _ended_cleanly():
+        _run(readings, output, model, workers)
+
+
+def _run(readings: Path, output: Path | None, model: str | None, workers: int | None) -> None:
+    from concurrent.futures.process import BrokenProcessPool
+
+    from chargewatch.cli.scoring_run import Request, RequestError, run
+    from chargewatch.ingest.table_blocks import TableError
 
     try:
         request = Request.checked(readings, output, model, workers)
     except RequestError as problem:
         raise _failed(str(problem), 2) from None
-    with _ended_cleanly():
-        _run(request)
-
-
-def _run(request: "Request") -> None:
-    from concurrent.futures.process import BrokenProcessPool
-
-    from chargewatch.cli.scoring_run import RequestError, run
-    from chargewatch.ingest.table_blocks import TableError
-
     try:
         run(request)
     except (TableError, RequestError) as problem:

@@ -18,7 +18,7 @@ from chargewatch.features.register import (
     WH_PER_KWH,
     falls,
     resolution_wh,
-    without_drop_outs,
+    steady,
 )
 from chargewatch.ingest.channels import LOCATION_RANK, Channel
 from chargewatch.ingest.columns import NO_TIME, Flags, Floats, ReadingColumns, SessionColumns, steps
@@ -156,8 +156,8 @@ class SessionBatch:
         if integral <= 100.0 or not wh:
             return 1.0
         tolerance = max(self.thresholds.tolerance_kwh * WH_PER_KWH, resolution_wh(wh))
-        kept = without_drop_outs(len(wh), falls(at_s, wh, tolerance))
-        rise = sum(max(wh[b] - wh[a], 0.0) for a, b in zip(kept, kept[1:], strict=False))
+        values = steady(at_s, wh, falls(at_s, wh, tolerance))[1]
+        rise = sum(max(b - a, 0.0) for a, b in zip(values, values[1:], strict=False))
         for scale in (WH_PER_KWH, 1 / WH_PER_KWH):
             if 0.7 <= rise * scale / integral <= 1.4:
                 return scale

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+#: Neighbouring readings further apart than this many usual intervals leave a gap between them.
+GAP: Final = 3.0
 _MOMENT_S: Final = 1e-6
 _HIDDEN: Final = 1.25  # losses between two meters and noise stay below this
 _HIDDEN_W: Final = 300.0
@@ -37,7 +39,7 @@ def median(values: Sequence[float]) -> float:
 def power_steps(
     at_s: Sequence[float], power_w: Sequence[float], register: Mapping[float, float], resolution_wh: float
 ) -> list[Step]:
-    """Turns power readings into steps that reach half-way to their neighbours, at most one usual interval.
+    """Turns power readings into steps that reach half-way to their neighbours, over a gap only one usual interval.
 
     ``register`` (Wh by time, without drop-outs) fills the gaps that are left, and takes the place of two
     neighbouring power readings between which more was delivered than either of them shows.
@@ -52,7 +54,7 @@ def power_steps(
             steps.append(Step(start_s, at, power, at, at))
             break
         after, between_w = at_s[i + 1], _mean_w(register, at, at_s[i + 1])
-        reach = min((after - at) / 2, usual)
+        reach = (after - at) / 2 if after - at <= GAP * usual else usual
         most_w = _HIDDEN * max(power, power_w[i + 1]) + _HIDDEN_W
         if between_w is not None and between_w - resolution_wh * 3600.0 / (after - at) > most_w:
             reach = 0.0

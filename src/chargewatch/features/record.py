@@ -16,7 +16,7 @@ from chargewatch.features.register import (
     Fall,
     falls,
     resolution_wh,
-    without_drop_outs,
+    steady,
 )
 
 _EXPORTING_W: Final = 100.0  # less is the noise of a meter at rest
@@ -87,9 +87,8 @@ class SessionRecord:
 
     @cached_property
     def steady_register(self) -> Curve:
-        """The register without its drop-outs."""
-        kept = without_drop_outs(len(self.register.at_s), self.falls)
-        return Curve([self.register.at_s[i] for i in kept], [self.register.value[i] for i in kept])
+        """The register without its drop-outs and without rounding."""
+        return Curve(*steady(self.register.at_s, self.register.value, self.falls))
 
     @cached_property
     def flow_source(self) -> str | None:

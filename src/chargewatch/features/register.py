@@ -51,7 +51,7 @@ def falls(
     highest_from = list(accumulate(reversed(wh), max))[::-1]
     paces = [(wh[i] - wh[i - 1]) / (at_s[i] - at_s[i - 1]) for i in range(1, len(wh))]
     fastest = list(accumulate(paces, max, initial=0.0))
-    peak = 0
+    begin = peak = 0
     position = 1
     while position < len(wh):
         if wh[position] >= wh[peak]:
@@ -59,13 +59,13 @@ def falls(
         elif wh[position] < wh[peak] - tolerance_wh:
             back = None
             if highest_from[position] >= wh[peak] - tolerance_wh:
-                back = _comes_back(wh, peak, position, tolerance_wh)
+                back = _comes_back(at_s, wh, (begin, peak, position), tolerance_wh)
             if back is not None:
                 fall = Fall(peak, position, back - 1, back, "drop_out")
             else:
                 fall = _lasting(at_s, wh, peak, position, tolerance_wh, rated_power_w, fastest[peak])
             found.append(fall)
-            peak = position = fall.end if fall.back is None else fall.back
+            begin = peak = position = fall.end if fall.back is None else fall.back
         position += 1
     return found
 
@@ -92,18 +92,36 @@ def _lasting(
     return Fall(peak, low, end, None, "reset" if near_zero else "rollback")
 
 
-def _comes_back(wh: Sequence[float], peak: int, low: int, tolerance_wh: float) -> int | None:
-    """Returns where the register is back at its old level in one step of at least half the drop."""
+def _comes_back(
+    at_s: Sequence[float], wh: Sequence[float], fall: tuple[int, int, int], tolerance_wh: float
+) -> int | None:
+    """Returns where the register is back at its old level in one step of at least half the drop.
+
+    ``fall`` are the first reading since the last fall, the highest one, and the first low one. A step that
+    charging explains, at the pace before the fall, brings nothing back.
+    """
+    begin, peak, low = fall
     lowest = wh[low]
     for position in range(low + 1, len(wh)):
         if wh[position] >= wh[peak] - tolerance_wh:
-            jumps = wh[position] - wh[position - 1] >= 0.5 * (wh[peak] - lowest)
-            return position if jumps else None
+            step = wh[position] - wh[position - 1]
+            pace = (wh[peak] - wh[begin]) / (at_s[peak] - at_s[begin]) if peak > begin else 0.0
+            gone_on = wh[peak] + pace * (at_s[position] - at_s[peak])
+            charged = wh[position - 1] + pace * (at_s[position] - at_s[position - 1])
+            jumps = step >= 0.5 * (wh[peak] - lowest)
+            return position if jumps and abs(wh[position] - gone_on) <= abs(wh[position] - charged) else None
         lowest = min(lowest, wh[position])
     return None
 
 
-def without_drop_outs(length: int, found: Sequence[Fall]) -> list[int]:
-    """Returns the positions of the readings that are not within a drop-out."""
+def steady(
+    at_s: Sequence[float], wh: Sequence[float], found: Sequence[Fall]
+) -> tuple[list[float], list[float]]:
+    """Returns the register without its drop-outs and without rounding: it goes down only where it falls."""
     dropped = {i for fall in found if fall.back is not None for i in range(fall.low, fall.end + 1)}
-    return [i for i in range(length) if i not in dropped]
+    fallen = {i for fall in found if fall.back is None for i in range(fall.low, fall.end + 1)}
+    kept = [i for i in range(len(wh)) if i not in dropped]
+    values: list[float] = []
+    for i in kept:
+        values.append(wh[i] if not values or i in fallen else max(wh[i], values[-1]))
+    return [at_s[i] for i in kept], values

@@ -103,7 +103,8 @@ def is_tapered(flow: Sequence[Step], idle: int, *, partial: bool) -> bool:
         for i in range(idle)
         if i >= idle - _TAIL_STEPS or flow[idle].start_s - flow[i].end_s <= _TAIL_WINDOW_S
     ]
-    level_w = max(flow[i].power_w for i in window)
+    ranked = sorted(flow[i].power_w for i in window)
+    level_w = ranked[-2] if len(ranked) >= _TAIL_STEPS else ranked[-1]  # one odd step makes no level
     high = max(i for i in window if flow[i].power_w >= 0.8 * level_w)
     tail = [flow[i] for i in window if i > high]
     return (

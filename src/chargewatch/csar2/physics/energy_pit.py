@@ -12,7 +12,7 @@ from chargewatch.features.record import SessionRecord
 from chargewatch.features.register import WH_PER_KWH
 
 FEWEST_READINGS: Final = 6
-_LEVEL_WINDOW_S: Final = 900.0
+_LEVEL_WINDOW_S: Final = 1200.0  # two readings 15 min apart fall into it, whatever their jitter
 _TAIL: Final = 0.3
 _CONTRADICTED: Final = 0.8
 
@@ -37,10 +37,11 @@ def pits(record: SessionRecord) -> list[Pit]:
     """Finds collapses of the flow by depth, level, duration and recovery alone."""
     flow, limits = record.flow, record.thresholds
     least_w = limits.pit_level_kw * WH_PER_KWH
-    partial = record.flow_source != "power"
     highest_w = highest_before(flow)
     found: list[Pit] = []
-    within: list[tuple[int, int]] = []  # runs, each in the one before, that are no pits and hold this position
+    within: list[
+        tuple[int, int]
+    ] = []  # runs, each in the one before, that are no pits and hold this position
     position = 1
     while position < len(flow):
         while within and position > within[-1][1]:
@@ -49,7 +50,7 @@ def pits(record: SessionRecord) -> list[Pit]:
         if highest_w[position] < least_w or flow[position].power_w > low_w:
             position += 1
             continue
-        before_w = level_before(flow, position, within[-1][0] if within else 0, limits.pit_depth, partial)
+        before_w = level_before(flow, position, within[-1][0] if within else 0, limits.pit_depth)
         low_w = limits.pit_depth * before_w
         if before_w < least_w or flow[position].power_w > low_w:
             position += 1
@@ -57,9 +58,7 @@ def pits(record: SessionRecord) -> list[Pit]:
         last = position
         while last + 1 < len(flow) and flow[last + 1].power_w <= low_w:
             last += 1
-        pit = _trimmed(
-            flow, Pit(position, last, before_w, _level_after(flow, last, low_w, partial)), limits.pit_depth
-        )
+        pit = _trimmed(flow, Pit(position, last, before_w, _level_after(flow, last, low_w)), limits.pit_depth)
         if pit is not None and _is_pit(record, pit):
             found.append(pit)
             position = last
@@ -70,7 +69,7 @@ def pits(record: SessionRecord) -> list[Pit]:
 
 
 def highest_before(flow: Sequence[Step]) -> list[float]:
-    """Returns for each step the most that the level before it can be: the highest of the 15 minutes before."""
+    """Returns for each step the most that the level before it can be: the highest of the 20 minutes before."""
     highest = [0.0]
     falling: deque[int] = deque()  # steps of the window, each above all later ones
     for i in range(1, len(flow)):
@@ -83,11 +82,11 @@ def highest_before(flow: Sequence[Step]) -> list[float]:
     return highest
 
 
-def level_before(flow: Sequence[Step], position: int, floor: int, depth: float, partial: bool) -> float:
-    """Returns the level right before a step: the median of the steps of the last 15 minutes that are not low.
+def level_before(flow: Sequence[Step], position: int, floor: int, depth: float) -> float:
+    """Returns the level right before a step: the median of the steps of the last 20 minutes that are not low.
 
-    Steps before ``floor`` do not count. ``partial``: the last one may hold a part of the collapse, and counts
-    only where it is alone.
+    Steps before ``floor`` do not count. The last one may hold a part of the collapse: it counts only where it
+    is alone.
     """
     ranked: list[float] = []
     start_s = flow[position].start_s
@@ -98,21 +97,21 @@ def level_before(flow: Sequence[Step], position: int, floor: int, depth: float, 
         ):
             break
         insort(ranked, step.power_w)
-    if partial and len(ranked) > 1:
+    if len(ranked) > 1:
         ranked.remove(flow[position - 1].power_w)
     return ranked[(len(ranked) - 1) // 2]
 
 
-def _level_after(flow: Sequence[Step], last: int, low_w: float, partial: bool) -> float:
-    """Returns the level after a low run: the median of the next 15 minutes until the flow is low again."""
+def _level_after(flow: Sequence[Step], last: int, low_w: float) -> float:
+    """Returns the level after a low run: the median of the next 20 minutes until the flow is low again."""
     window: list[float] = []
     end_s = flow[last].end_s
     for step in flow[last + 1 :]:
         if step.power_w <= low_w or (window and step.start_s - end_s > _LEVEL_WINDOW_S):
             break
         window.append(step.power_w)
-    if partial and len(window) > 1:
-        del window[0]
+    if len(window) > 1:
+        del window[0]  # it may hold a part of the recovery
     return median(window) if window else 0.0
 
 

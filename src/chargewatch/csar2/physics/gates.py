@@ -10,6 +10,7 @@ import numpy as np
 
 from chargewatch.csar2.physics.energy_pit import FEWEST_READINGS
 from chargewatch.features.batch import SessionBatch, per_session_sum
+from chargewatch.features.flow import GAP
 from chargewatch.features.register import WH_PER_KWH
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import NO_TIME, Flags, Floats, Integers, steps
@@ -144,7 +145,7 @@ def _bridged(batch: SessionBatch) -> Flags:
     usual_s = lower_medians(gap_s, owner, sessions)
     more_w = steps(register_wh)[inside] * 3600.0 / gap_s
     higher_w = np.maximum(power.value[1:], power.value[:-1])[inside]
-    marked[owner[(gap_s > 2.0 * usual_s[owner]) | (more_w > 1.2 * np.maximum(higher_w, 0.0) + 290.0)]] = True
+    marked[owner[(gap_s > GAP * usual_s[owner]) | (more_w > 1.2 * np.maximum(higher_w, 0.0) + 290.0)]] = True
     return marked & (steps(register.offsets) >= 2)
 
 

@@ -1,8 +1,8 @@
 """From settings to a usable database: the embedded one, running or started for the occasion, or a server.
 
 ``serve`` holds the database for as long as it runs (`database_for_service`); a command uses the one that
-is running in the same data folder, or starts it and stops it afterwards (`database_for_command`). Both start
-a process, which is tied to the thread that does so: call them from the main thread, outside of asyncio.
+is running in the same data folder, or starts it and stops it afterwards (`database_for_command`). Both may
+take seconds and block: call them outside of asyncio.
 """
 
 import errno
@@ -158,6 +158,7 @@ async def _prepare(
                 await ensure_roles(owner, address, reset_password=reset_app_password)
             result = await migrate(owner, address.roles)
             await grant_to_app(owner, address.roles)
-            await check_app_login(address)
+            if not address.embedded:
+                await check_app_login(address)
         await bootstrap(settings, owner, address.roles)
         return result

@@ -53,7 +53,7 @@ class Database:
         address = address or find_address(settings)
         pool = await _make_pool(settings, address)
         try:
-            async with pool.acquire() as connection:
+            async with pool.acquire() as connection, transaction(connection):
                 await _check(connection)
         except BaseException:
             pool.terminate()

@@ -28,6 +28,8 @@ else:
     import fcntl
 
 POLL_S: Final = 0.003
+#: Looking through all processes costs more than looking into a file.
+SCAN_POLL_S: Final = 0.02
 #: How long a fast shutdown may take before an immediate one, which the next start repairs from the log.
 FAST_STOP_S: Final = 20.0
 IMMEDIATE_STOP_S: Final = 10.0
@@ -194,7 +196,7 @@ def wait_for_predecessor(data: Path, server_lock: int, deadline: float) -> None:
                 f"an earlier PostgreSQL (process {who}) still uses {data}: end it and start again"
             )
         _tell_to_stop(data, left, told, time.monotonic() - began)
-        time.sleep(POLL_S)
+        time.sleep(SCAN_POLL_S)
 
 
 def _tell_to_stop(data: Path, left: set[int], told: set[tuple[int, int]], waited_s: float) -> None:

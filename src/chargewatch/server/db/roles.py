@@ -46,9 +46,8 @@ async def prepare_embedded(address: DatabaseAddress) -> None:
     """Makes the roles and the database of the embedded cluster; a login there gets its password anew."""
     superuser = Login(address=address.owner.address, database="postgres")
     async with connected(superuser) as connection:
-        await connection.execute(
-            "SELECT pg_advisory_lock(1)"
-        )  # starters one by one, until this connection ends
+        # starters one by one, until this connection ends
+        await connection.execute("SELECT pg_advisory_lock(1)")
         roles = await _embedded_roles(connection, address)
         await connection.execute(f"BEGIN;{';'.join(roles)};COMMIT")
         database, owner = quoted(EMBEDDED_DATABASE), quoted(EMBEDDED_OWNER)

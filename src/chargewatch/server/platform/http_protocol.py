@@ -1,7 +1,8 @@
 """uvicorn's HTTP/1.1 connection, made safe against clients that are slow, endless or not speaking HTTP.
 
-uvicorn bounds neither the time nor the size of a request's head, goes on reading a body that was refused, and
-answers what is not HTTP in plain text. The body's own deadline is in `request_body`.
+uvicorn bounds neither the time nor the size of a request's head, goes on reading a body that was refused,
+waits for ever for a client that does not read its answer, and answers what is not HTTP in plain text. The
+body's own deadline is in `request_body`.
 """
 
 import asyncio
@@ -23,9 +24,12 @@ class HttpProtocol(HttpToolsProtocol):
     leftover_deadline_s: ClassVar[float] = 5.0
     #: How long a stopping server waits for the request of a client that has just connected.
     arrival_deadline_s: ClassVar[float] = 0.5
+    #: How long a client may take to read what was sent to it.
+    reading_deadline_s: ClassVar[float] = 120.0
     largest_head: ClassVar[int] = 64 * 1024
 
     _deadline: asyncio.TimerHandle | None = None
+    _reading_deadline: asyncio.TimerHandle | None = None
     _stage: Literal["idle", "head", "body"] = "idle"
     _head_size = 0
     _is_last = False
@@ -36,8 +40,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._set_deadline(self.head_deadline_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the clock."""
+        """Stops the clocks."""
         self._clear_deadline()
+        self._clear_reading_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -80,6 +85,17 @@ class HttpProtocol(HttpToolsProtocol):
         if self._stage == "body" and not self.transport.is_closing():
             self._set_deadline(self.leftover_deadline_s)
 
+    def pause_writing(self) -> None:
+        """Watches a client that has much to read."""
+        super().pause_writing()
+        self._clear_reading_deadline()
+        self._reading_deadline = self.loop.call_later(self.reading_deadline_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stops watching: it has read nearly all."""
+        self._clear_reading_deadline()
+        super().resume_writing()
+
     def shutdown(self) -> None:
         """Ends the connection after what it is doing; a request that is on its way is still answered."""
         if self._stage == "head" or self.cycle is None:
@@ -106,6 +122,11 @@ class HttpProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _clear_reading_deadline(self) -> None:
+        if self._reading_deadline is not None:
+            self._reading_deadline.cancel()
+            self._reading_deadline = None
 
     def _cut(self) -> None:
         self._deadline = None

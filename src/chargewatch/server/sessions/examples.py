@@ -117,7 +117,8 @@ DETAIL: Final[dict[str, Example]] = {
         "managed": None,
         "metadata": {},
         "meter_values": [
-            r | {"location": "Outlet", "context": "Sample.Periodic", "format": "Raw"} for r in _READINGS
+            r | {"phase": None, "location": "Outlet", "context": "Sample.Periodic", "format": "Raw"}
+            for r in _READINGS
         ],
         "created_at": "2026-02-27T09:58:00Z",
         "updated_at": "2026-02-27T10:31:02Z",

@@ -47,12 +47,11 @@ def known_versions() -> tuple[str, ...]:
 
 
 async def schema_version(connection: Connection) -> str | None:
-    """The version that the database is at, None when it is empty. Not to be called in a transaction."""
-    try:
-        version = await connection.fetchval("SELECT version_num FROM public.alembic_version")
-    except asyncpg.UndefinedTableError:
+    """The version that the database is at, None when it is empty."""
+    if await connection.fetchval("SELECT to_regclass('public.alembic_version')") is None:
         return None
-    return None if version is None else str(version)
+    version: str | None = await connection.fetchval("SELECT version_num FROM public.alembic_version")
+    return version
 
 
 async def schema_is_current(connection: Connection) -> bool:
