@@ -231,13 +231,10 @@ def test_one_line_for_what_cannot_be_read(tmp_path: Path, name: str, content: by
 
 def test_one_line_for_what_cannot_be_meant(tmp_path: Path) -> None:
     source = write(tmp_path / "r.csv", ROWS)
+    known = ".parquet, .pq, .csv, .ndjson, .jsonl, and - for NDJSON on stdout"
     wrong: Sequence[tuple[Sequence[str], str]] = [
         (["--model", "model-x"], "there is no model model-x; there is model-csar2-base"),
-        (
-            ["--output", "o.xlsx"],
-            "o.xlsx: unknown ending of an output; known are .parquet, .pq, .csv, .ndjson, .jsonl, "
-            "and - for NDJSON on stdout",
-        ),
+        (["--output", "o.xlsx"], f"o.xlsx: unknown ending of an output; known are {known}"),
         (["--output", "none/o.csv"], "none/o.csv: no such folder"),
         (["--output", "/dev/null"], "/dev/null: there is something else than a file"),
         (["--output", "r.csv"], "r.csv: the results would replace the readings"),

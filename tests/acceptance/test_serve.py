@@ -125,7 +125,8 @@ def serving(folder: Path, *arguments: str) -> Iterator[Service]:
     try:
         yield service
     finally:
-        if service.process.poll() is None:
+        assert service.process.stdout is not None
+        if not service.process.stdout.closed:
             service.stop()
 
 
@@ -349,7 +350,6 @@ def test_processes_end_with_their_supervisor(folder: Path) -> None:
         service.process.kill()
         service.process.wait()
         assert eventually(lambda: not any(_alive(server) for server in servers))
-        service.stop()
     with serving(folder) as again:
         assert again.client.get("/readyz").status_code == 200
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chargewatch.ingest.readings import Reading, source_of
+from chargewatch.server.analysis.service import Analyser
 from chargewatch.server.clock import microseconds
 from chargewatch.server.db.engine import Database
 from chargewatch.server.sessions.listing import SessionList
@@ -32,7 +33,7 @@ def readings(values: Sequence[float], start: datetime = START, every_s: float = 
 
 @pytest.fixture
 def service(database: Database) -> SessionService:
-    return SessionService(database, idle_s=6 * 3600)
+    return SessionService(database, Analyser(), idle_s=6 * 3600)
 
 
 @pytest.fixture

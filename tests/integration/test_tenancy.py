@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
@@ -24,7 +25,7 @@ from chargewatch.server.db.engine import Database
 from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable
 from chargewatch.server.db.fitness import violations
 from chargewatch.server.db.tables import TENANT_TABLES
-from chargewatch.server.db.tenancy import tenant_transaction
+from chargewatch.server.db.tenancy import roll_back, tenant_transaction
 from chargewatch.server.settings import Secret, Settings
 from chargewatch.server.tenants.service import NewKey
 from tests.integration.conftest import DatabaseServer
@@ -353,6 +354,40 @@ async def test_a_server_that_hangs_is_an_outage(
         os.kill(row[0], signal.SIGCONT)
     assert await database.schema_is_current()
     await database.close()
+
+
+class DeafConnection:
+    """In a transaction, and never answers."""
+
+    terminated = False
+
+    async def execute(self, query: str) -> str:
+        await asyncio.sleep(60)
+        return query
+
+    def is_in_transaction(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return self.terminated
+
+    def terminate(self) -> None:
+        self.terminated = True
+
+
+async def test_a_transaction_that_cannot_be_rolled_back_takes_its_connection_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cancelled, timed_out = DeafConnection(), DeafConnection()
+    task = asyncio.create_task(roll_back(cast("Connection", cancelled)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cancelled.terminated
+    monkeypatch.setattr("chargewatch.server.db.tenancy.ROLLBACK_TIMEOUT_S", 0.01)
+    await roll_back(cast("Connection", timed_out))
+    assert timed_out.terminated
 
 
 async def test_waiting_for_a_connection_ends(

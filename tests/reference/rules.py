@@ -54,7 +54,7 @@ def level_before(s, run_start, earliest):
         if taken and step.w <= 0.25 * lower_median(taken):
             break
         taken.append(step.w)
-    return lower_median(without_partial(s, taken))
+    return lower_median(without_partial(taken))
 
 
 def level_after(s, run_end, before):
@@ -66,12 +66,12 @@ def level_after(s, run_end, before):
         if step.w <= 0.25 * before:
             break
         taken.append(step.w)
-    return lower_median(without_partial(s, taken)) if taken else 0.0
+    return lower_median(without_partial(taken)) if taken else 0.0
 
 
-def without_partial(s, levels):
-    """A step of the register or of intervals next to the run may hold a part of the collapse or the recovery."""
-    return levels[1:] if s.flow_source != "power" and len(levels) > 1 else levels
+def without_partial(levels):
+    """The step next to the run may hold a part of the collapse or the recovery."""
+    return levels[1:] if len(levels) > 1 else levels
 
 
 def energy_pit(s):
@@ -210,7 +210,7 @@ def zero_session(s):
 def draws_power(s):
     if s.power:
         return max(w for _, w in s.power) > 300
-    return any((b - a - s.tol) * 3600 > 300 * (t1 - t0) for (t0, a), (t1, b) in neighbours(s.register))
+    return any((b - a - s.tol) * 3600 > 300 * (t1 - t0) for (t0, a), (t1, b) in neighbours(steady_register(s)))
 
 
 def unused_offer_since(s):

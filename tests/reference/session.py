@@ -344,7 +344,7 @@ def scale_checked(register, power, notes):
     if not register or integral <= 100:
         return register
     falls = falls_of(register, max(resolution_of(register), 10.0), None)
-    rise = rise_of(without_drop_outs(register, falls))
+    rise = rise_of(steady(register, falls))
     for factor in (1000.0, 1 / 1000.0):
         if 0.7 <= rise * factor / integral <= 1.4:
             notes.add("unit_scale_suspect")
@@ -374,7 +374,7 @@ def resolution_of(register):
 def falls_of(register, tol, rated_kw):
     """Every fall by more than ``tol`` below the highest value since the start or since the last fall was over."""
     falls = []
-    high = 0
+    begin = high = 0
     i = 1
     while i < len(register):
         value, peak = register[i][1], register[high][1]
@@ -384,10 +384,11 @@ def falls_of(register, tol, rated_kw):
             back = next((j for j in range(i + 1, len(register)) if register[j][1] >= peak - tol), None)
             if back is not None:
                 drop = peak - min(v for _, v in register[i:back])
-                if register[back][1] - register[back - 1][1] >= drop / 2:
+                jumps = register[back][1] - register[back - 1][1] >= drop / 2
+                if jumps and not merely_charged(register, begin, high, back, tol):
                     low = list(range(i, back))
                     falls.append(Fall("drop_out", register[high][0], register[back - 1][0], low))
-                    high = back
+                    begin = high = back
                     i = back + 1
                     continue
             last = i
@@ -395,9 +396,21 @@ def falls_of(register, tol, rated_kw):
                 last += 1
             kind = kind_of_fall(register, high, last, tol, rated_kw)
             falls.append(Fall(kind, register[high][0], register[last][0], list(range(i, last + 1))))
-            high = i = last
+            begin = high = i = last
         i += 1
     return falls
+
+
+def merely_charged(register, begin, high, back, tol):
+    """Whether the step is what charging gives: not much more than at the pace before, and the value is nearer to
+    the last low one than to the earlier one, each gone on at that pace."""
+    (t_begin, v_begin), (t_high, v_high) = register[begin], register[high]
+    (t_low, v_low), (t_back, v_back) = register[back - 1], register[back]
+    pace = (v_high - v_begin) / (t_high - t_begin) if high > begin else 0.0
+    gone_on = v_high + pace * (t_back - t_high)
+    charged = pace * (t_back - t_low)
+    step = v_back - v_low
+    return step <= 1.5 * charged + tol and abs(step - charged) < abs(v_back - gone_on)
 
 
 def kind_of_fall(register, high, low, tol, rated_kw):
@@ -410,16 +423,22 @@ def kind_of_fall(register, high, low, tol, rated_kw):
     return "reset" if after <= 1000 and after <= before / 2 else "rollback"
 
 
-def without_drop_outs(register, falls):
-    out = {i for f in falls if f.kind == "drop_out" for i in f.low}
-    return [r for i, r in enumerate(register) if i not in out]
+def steady(register, falls):
+    """The register without drop-outs, which goes down only where it falls."""
+    left_out = {i for f in falls if f.kind == "drop_out" for i in f.low}
+    fallen = {i for f in falls if f.kind != "drop_out" for i in f.low}
+    out = []
+    for i, (t, wh) in enumerate(register):
+        if i not in left_out:
+            out.append((t, wh if not out or i in fallen else max(wh, out[-1][1])))
+    return out
 
 
 # -------------------------------------------------------------------------------------------------- flow
 
 
 def steps_of_power(power, register, resolution):
-    """Each reading stands for the time half-way to its neighbours, at most the usual spacing on each side.
+    """Each reading stands for the time half-way to its neighbours, at a gap for the usual spacing.
 
     The register fills gaps, and the time between two readings where it shows more than either of them.
     """
@@ -428,7 +447,7 @@ def steps_of_power(power, register, resolution):
     steps = []
     begins = power[0][0]
     for (t0, w0), (t1, w1) in neighbours(power):
-        reaches = min((t1 - t0) / 2, usual)
+        reaches = (t1 - t0) / 2 if t1 - t0 <= 3 * usual else usual
         mean = None
         if t0 in known and t1 in known and known[t1] >= known[t0]:
             mean = (known[t1] - known[t0]) * 3600 / (t1 - t0)
@@ -480,12 +499,12 @@ def steps_of_intervals(intervals):
     ]
 
 
-def flow_of(power, register, steady, intervals, resolution, rated_kw):
+def flow_of(power, register, without_drop_outs, intervals, resolution, rated_kw):
     """(steps, what they are drawn from, how many readings that has)."""
     if len(power) >= 2 and 2 * len(power) >= len(register):
-        return steps_of_power(power, steady, resolution), "power", len(power)
+        return steps_of_power(power, without_drop_outs, resolution), "power", len(power)
     if len(register) >= 2:
-        return steps_of_register(steady, resolution, rated_kw), "register", len(register)
+        return steps_of_register(without_drop_outs, resolution, rated_kw), "register", len(register)
     if len(intervals) >= 2:
         return steps_of_intervals(intervals), "intervals", len(intervals)
     return [], "", 0
@@ -533,8 +552,7 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         volts = lower_median(usual) if usual else 230.0
         phases = 1 if is_dc else max([n for _, n in counts] + [1])
         offers = [(t, a * volts * phases) for t, a in signal(CURRENT_OFFERED, max)]
-    steady = without_drop_outs(register, falls)
-    flow, source, count = flow_of(power, register, steady, intervals, resolution, rated_kw)
+    flow, source, count = flow_of(power, register, steady(register, falls), intervals, resolution, rated_kw)
 
     def seconds(us):
         return None if us is None else (us - first_us) / 1e6
@@ -570,7 +588,7 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
 
 
 def steady_register(s):
-    return without_drop_outs(s.register, s.falls)
+    return steady(s.register, s.falls)
 
 
 def energy_until(s, t):

@@ -286,6 +286,18 @@ async def test_a_failure_is_logged_with_the_call_s_ids(api: Driver, log: io.Byte
     assert line["status"] == 500
 
 
+async def test_an_outage_is_logged_without_a_traceback(api: Driver, log: io.BytesIO) -> None:
+    await api.call("GET", "/v1/fail/database")
+    outage, line = lines(log)
+    assert (outage["event"], outage["level"], outage["reason"]) == (
+        "database_unavailable",
+        "warning",
+        "hunter2",
+    )
+    assert "exception" not in outage
+    assert line["status"] == 503
+
+
 async def test_unknown_addresses_are_no_routes(api: Driver, log: io.BytesIO) -> None:
     await api.call("GET", "/v1/" + "x" * 50)
     await api.call("BREW", "/v1/echo")

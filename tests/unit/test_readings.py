@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargewatch.domain.vocabulary import Measurand
-from chargewatch.ingest.readings import Reading, ReadingSet, key_of, same_value, source_of
+from chargewatch.ingest.readings import Reading, ReadingSet, columns_of, key_of, same_value, source_of
 from chargewatch.server.sessions import chunks
 
 REGISTER = source_of(None, "kWh", None, None, None, None)
@@ -69,7 +69,7 @@ def test_another_unit_is_another_value():
 
 def test_signed_data_is_no_number():
     signed = source_of(None, None, None, None, None, "SignedData")
-    columns = ReadingSet([Reading(T0, "OCMF|{}", signed)]).columns()
+    columns = columns_of([ReadingSet([Reading(T0, "OCMF|{}", signed)])])
     assert columns.value[0] != columns.value[0]
     assert columns.signed[0]
 

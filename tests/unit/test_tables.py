@@ -485,10 +485,14 @@ def test_both_ways_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             r"r.csv: no column value \(columns found: session_id, timestamp\)",
         ),
         ("r.csv", b"session_id,timestamp,value,unit,unit\n", "r.csv: more than one column unit"),
-        ("r.csv", b"\xff\xfes\x00e\x00\n", "r.csv: the header is not CSV in UTF-8"),
+        ("r.csv", b"\xff\xfes\x00e\x00\n", "r.csv: the header is not UTF-8"),
         ("r.csv.gz", b"session_id", "r.csv.gz: damaged gzip data"),
         ("r.ndjson", b"", "r.ndjson: the file is empty"),
-        ("r.ndjson.gz", gzip.compress(b'{"session_id": "a"}\n' * 99, mtime=0)[:-9], "r.ndjson.gz: damaged gzip data"),
+        (
+            "r.ndjson.gz",
+            gzip.compress(b'{"session_id": "a"}\n' * 99, mtime=0)[:-9],
+            "r.ndjson.gz: damaged gzip data",
+        ),
         ("r.xlsx", b"", "r.xlsx: unknown ending; known are .parquet"),
     ],
 )

@@ -107,9 +107,12 @@ def _comes_back(
             step = wh[position] - wh[position - 1]
             pace = (wh[peak] - wh[begin]) / (at_s[peak] - at_s[begin]) if peak > begin else 0.0
             gone_on = wh[peak] + pace * (at_s[position] - at_s[peak])
-            charged = wh[position - 1] + pace * (at_s[position] - at_s[position - 1])
-            jumps = step >= 0.5 * (wh[peak] - lowest)
-            return position if jumps and abs(wh[position] - gone_on) <= abs(wh[position] - charged) else None
+            charged_wh = pace * (at_s[position] - at_s[position - 1])
+            jumps = step >= 0.5 * (wh[peak] - lowest) and (
+                step > 1.5 * charged_wh + tolerance_wh
+                or abs(wh[position] - gone_on) <= abs(step - charged_wh)
+            )
+            return position if jumps else None
         lowest = min(lowest, wh[position])
     return None
 

@@ -154,25 +154,6 @@ class ReadingSet:
         """Returns the readings in order of time."""
         return [self._by_key[key] for key in sorted(self._by_key)]
 
-    def columns(self) -> ReadingColumns:
-        """Returns the readings as a batch of one session."""
-        readings = self.ordered()
-        sources: dict[Source, int] = {}
-        index = [sources.setdefault(r.source, len(sources)) for r in readings]
-        table = np.array([s.kind for s in sources], np.int8).reshape(len(sources), len(Kind._fields))[index]
-        return ReadingColumns(
-            offsets=np.array([0, len(readings)], np.int64),
-            at_us=np.array([r.at_us for r in readings], np.int64),
-            value=np.array([number(r) for r in readings], np.float64),
-            measurand=table[:, 0],
-            unit=table[:, 1],
-            phase=table[:, 2],
-            location=table[:, 3],
-            context=table[:, 4],
-            unit_assumed=table[:, 5].astype(np.bool_),
-            signed=table[:, 6].astype(np.bool_),
-        )
-
     def sane_span_us(self, now_us: int) -> tuple[int, int] | None:
         """Returns the first and the last instant that no clock fault shows in, None without any."""
         sane = [k[0] for k in self._by_key if EARLIEST_SANE_US <= k[0] <= now_us + AHEAD_US]
@@ -193,3 +174,23 @@ def same_value(a: Reading, b: Reading) -> bool:
 def number(reading: Reading) -> float:
     """Returns a reading's value, NaN for signed data, which is no number."""
     return math.nan if reading.source.format != DEFAULT_FORMAT else float(reading.text)
+
+
+def columns_of(sessions: Sequence[ReadingSet]) -> ReadingColumns:
+    """Returns the readings of several sessions as one batch."""
+    readings = [reading for session in sessions for reading in session.ordered()]
+    sources: dict[Source, int] = {}
+    index = [sources.setdefault(reading.source, len(sources)) for reading in readings]
+    table = np.array([s.kind for s in sources], np.int8).reshape(len(sources), len(Kind._fields))[index]
+    return ReadingColumns(
+        offsets=np.cumsum([0, *map(len, sessions)]),
+        at_us=np.array([reading.at_us for reading in readings], np.int64),
+        value=np.array([number(reading) for reading in readings], np.float64),
+        measurand=table[:, 0],
+        unit=table[:, 1],
+        phase=table[:, 2],
+        location=table[:, 3],
+        context=table[:, 4],
+        unit_assumed=table[:, 5].astype(np.bool_),
+        signed=table[:, 6].astype(np.bool_),
+    )

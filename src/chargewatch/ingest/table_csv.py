@@ -39,13 +39,13 @@ class CsvTable:
         """Returns how long the header is in bytes and lines, and the names in it."""
         for piece in pieces(self._path, self.name, quoted=True):
             lines = piece.data.split(b"\n", _MOST_LINES + 1)[:_MOST_LINES]
+            reader = csv.reader(io.StringIO(_decoded(b"\n".join(lines)), newline=""))
             try:
-                reader = csv.reader(io.StringIO(_decoded(b"\n".join(lines)), newline=""))
                 columns = next((fields for fields in reader if fields), [])
             except csv.Error:
-                columns = ["\ud800"]
+                raise TableError(f"{self.name}: the header is not CSV") from None
             if not all(_is_utf8(column) for column in columns):
-                raise TableError(f"{self.name}: the header is not CSV in UTF-8")
+                raise TableError(f"{self.name}: the header is not UTF-8")
             size = sum(len(line) + 1 for line in lines[: reader.line_num])
             return min(size, len(piece.data)), reader.line_num, columns
         raise TableError(f"{self.name}: the file is empty")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -53,12 +54,13 @@ def _say(report: Report) -> None:
 
 
 async def _supervisor_is_gone() -> None:
-    """Returns when the other end of standard input is closed."""
+    """Returns when the other end of standard input is closed; tidies up in the supervisor's place."""
     gone = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(0, gone.set)
     try:
         await gone.wait()
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     finally:
         loop.remove_reader(0)
 

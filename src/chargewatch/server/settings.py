@@ -10,61 +10,55 @@ no start. Names beginning with ``CHARGEWATCH_TEST_`` belong to the test suite an
 """
 
 import difflib
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_network
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 
-from chargewatch.server.tenants.keys import is_plausible
+from chargewatch.server.setting_kinds import (
+    API_KEY,
+    ARTEFACTS,
+    FOLDER,
+    HIDDEN,
+    LEVEL,
+    LOGIN,
+    LONG_SECRET,
+    NETWORKS,
+    PORT,
+    POSTGRES,
+    SECRET,
+    SWITCH,
+    TEXT,
+    WEB,
+    Kind,
+    Secret,
+    folder,
+    integer,
+    seconds,
+)
+
+__all__ = [
+    "HIDDEN",
+    "TABLE",
+    "EffectiveSetting",
+    "Secret",
+    "Setting",
+    "Settings",
+    "SettingsError",
+    "effective_settings",
+    "environment_name",
+    "load_settings",
+]
 
 PREFIX: Final = "CHARGEWATCH_"
 TEST_PREFIX: Final = "CHARGEWATCH_TEST_"
 FILE_SUFFIX: Final = "_FILE"
-HIDDEN: Final = "***"
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the text is one line for the operator and holds no secret."""
-
-
-class Secret:
-    """A text that does not show itself in a log, an error or a dump; `reveal` hands it out."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return f"Secret({HIDDEN!r})"
-
-    def __str__(self) -> str:
-        return HIDDEN
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-
-class Kind(msgspec.Struct, frozen=True):
-    """What values a setting takes: in words, as code, and how they are shown."""
-
-    words: str
-    parse: Callable[[str], object]
-    """Raises ValueError when the text does not fit."""
-    show: Callable[[Any], object] = str
-    secret: bool = False
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -74,186 +68,75 @@ class Setting(msgspec.Struct, frozen=True):
     help: str
 
 
-def _integer(low: int, high: int) -> Kind:
-    def parse(text: str) -> int:
-        number = int(text)
-        if not low <= number <= high:
-            raise ValueError
-        return number
-
-    return Kind(f"an integer from {low} to {high}", parse, show=int)
-
-
-def _seconds(low: float, high: float) -> Kind:
-    def parse(text: str) -> float:
-        number = float(text)
-        if not (math.isfinite(number) and low <= number <= high):
-            raise ValueError
-        return number
-
-    return Kind(f"seconds from {low:g} to {high:g}", parse, show=float)
-
-
-def _choice(*words: str) -> Kind:
-    def parse(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError
-        return text.lower()
-
-    return Kind("one of " + ", ".join(words), parse)
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "1", "yes", "false", "0", "no"):
-        raise ValueError
-    return text.lower() in ("true", "1", "yes")
-
-
-def _folder(text: str) -> Path:
-    return Path(text).expanduser().absolute()
-
-
-def _long_secret(text: str) -> Secret:
-    if len(text) < 32:
-        raise ValueError
-    return Secret(text)
-
-
-def _bootstrap_key(text: str) -> Secret:
-    if not is_plausible(text):
-        raise ValueError
-    return Secret(text)
-
-
-def _login(text: str) -> Secret:
-    email, colon, password = text.partition(":")
-    if "@" not in email or not colon or not password:
-        raise ValueError
-    return Secret(text)
-
-
-def _postgres_url(text: str) -> Secret:
-    parts = urlsplit(text)
-    if parts.scheme not in ("postgresql", "postgres") or not parts.path.strip("/"):
-        raise ValueError
-    return Secret(text)
-
-
-def _without_password(secret: Secret) -> str:
-    """Where the database is, without the password and without the options (they may hold one)."""
-    parts = urlsplit(secret.reveal())
-    credentials, at, place = parts.netloc.rpartition("@")
-    user = credentials.partition(":")[0]
-    hidden = f"{user}:{HIDDEN}" if ":" in credentials else user
-    return f"{parts.scheme}://{hidden}{at}{place}{parts.path}"
-
-
-def _web_address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-        raise ValueError
-    return text.rstrip("/")
-
-
-def _artefact_url(text: str) -> str:
-    parts = urlsplit(text)
-    if not ((parts.scheme == "file" and parts.path) or (parts.scheme == "s3" and parts.netloc)):
-        raise ValueError
-    return text
-
-
-def _networks(text: str) -> tuple[str, ...]:
-    return tuple(str(ip_network(word.strip())) for word in text.split(",") if word.strip())
-
-
-_TEXT: Final = Kind("text", str)
-_FOLDER: Final = Kind("a folder", _folder)
-_PORT: Final = _integer(0, 65535)
-_LEVEL: Final = _choice("debug", "info", "warning", "error")
-_SWITCH: Final = Kind("true or false", _boolean, show=bool)
-_SECRET: Final = Kind("text", Secret, secret=True)
-_LONG_SECRET: Final = Kind("at least 32 characters", _long_secret, secret=True)
-_KEY: Final = Kind(
-    "32 to 128 characters of A-Z a-z 0-9 _ - (a key with the prefix cw_ also needs its checksum)",
-    _bootstrap_key,
-    secret=True,
-)
-_LOGIN: Final = Kind("email:password", _login, secret=True)
-_POSTGRES: Final = Kind("postgresql://user:password@host/database", _postgres_url, _without_password, True)
-_WEB: Final = Kind("an http or https address without a user", _web_address)
-_ARTEFACTS: Final = Kind("file:///folder or s3://bucket/prefix", _artefact_url)
-_NETWORKS: Final = Kind("networks such as 10.0.0.0/8, separated by commas", _networks, show=list)
-
-
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The effective settings of one process."""
 
     data_dir: Annotated[
-        Path, Setting(_FOLDER, "where the embedded database, artefacts and secrets live; made when missing")
+        Path, Setting(FOLDER, "where the embedded database, artefacts and secrets live; made when missing")
     ] = Path(".chargewatch")
-    host: Annotated[str, Setting(_TEXT, "the address that the service listens on")] = "127.0.0.1"
-    port: Annotated[int, Setting(_PORT, "the port that the service listens on; 0 picks a free one")] = 8000
-    log_level: Annotated[str, Setting(_LEVEL, "what is logged")] = "info"
+    host: Annotated[str, Setting(TEXT, "the address that the service listens on")] = "127.0.0.1"
+    port: Annotated[int, Setting(PORT, "the port that the service listens on; 0 picks a free one")] = 8000
+    log_level: Annotated[str, Setting(LEVEL, "what is logged")] = "info"
 
     database_url: Annotated[
         Secret | None,
-        Setting(_POSTGRES, "a PostgreSQL server (15 or newer) instead of the embedded one; the user owns it"),
+        Setting(POSTGRES, "a PostgreSQL server (15 or newer) instead of the embedded one; the user owns it"),
     ] = None
     database_app_url: Annotated[
         Secret | None,
-        Setting(_POSTGRES, "the login of the API and the workers, where it is not the derived one"),
+        Setting(POSTGRES, "the login of the API and the workers, where it is not the derived one"),
     ] = None
     database_pooler: Annotated[
-        bool, Setting(_SWITCH, "DATABASE_APP_URL leads through a pooler in transaction mode (pgbouncer)")
+        bool, Setting(SWITCH, "DATABASE_APP_URL leads through a pooler in transaction mode (pgbouncer)")
     ] = False
-    pool_size: Annotated[int, Setting(_integer(1, 1000), "database connections of one process, at most")] = 10
+    pool_size: Annotated[int, Setting(integer(1, 1000), "database connections of one process, at most")] = 10
     pool_timeout_s: Annotated[
-        float, Setting(_seconds(0.001, 60), "how long a call waits for a free database connection")
+        float, Setting(seconds(0.001, 60), "how long a call waits for a free database connection")
     ] = 2.0
     statement_timeout_s: Annotated[
-        float, Setting(_seconds(0.001, 3600), "the longest that one statement may take")
+        float, Setting(seconds(0.001, 3600), "the longest that one statement may take")
     ] = 15.0
     idle_in_transaction_timeout_s: Annotated[
-        float, Setting(_seconds(0.001, 3600), "the longest that an open transaction may be idle")
+        float, Setting(seconds(0.001, 3600), "the longest that an open transaction may be idle")
     ] = 10.0
 
     secret_key: Annotated[
         Secret | None,
         Setting(
-            _LONG_SECRET,
+            LONG_SECRET,
             "encrypts stored secrets and makes the database passwords; the same on every machine of one"
             " database (default: the 0600 file secret_key in the data folder, made when missing)",
         ),
     ] = None
     bootstrap_api_key: Annotated[
-        Secret | None, Setting(_KEY, "on an empty database: creates tenant `default` with this key")
+        Secret | None, Setting(API_KEY, "on an empty database: creates tenant `default` with this key")
     ] = None
     bootstrap_admin: Annotated[
-        Secret | None, Setting(_LOGIN, "on an empty database: the first dashboard user")
+        Secret | None, Setting(LOGIN, "on an empty database: the first dashboard user")
     ] = None
     key_cache_s: Annotated[
-        float, Setting(_seconds(0, 1), "how long a process trusts an API key that it has looked up")
+        float, Setting(seconds(0, 1), "how long a process trusts an API key that it has looked up")
     ] = 1.0
 
     session_idle_s: Annotated[
-        float, Setting(_seconds(0.001, 604800), "a session without a new reading for this long is over")
+        float, Setting(seconds(0.001, 604800), "a session without a new reading for this long is over")
     ] = 21600.0
 
     llm_base_url: Annotated[
         str | None,
-        Setting(_WEB, "an OpenAI-compatible endpoint for explain and ask (else the built-in writer)"),
+        Setting(WEB, "an OpenAI-compatible endpoint for explain and ask (else the built-in writer)"),
     ] = None
-    llm_model: Annotated[str | None, Setting(_TEXT, "the language model to ask for")] = None
-    llm_api_key: Annotated[Secret | None, Setting(_SECRET, "the key of that endpoint")] = None
+    llm_model: Annotated[str | None, Setting(TEXT, "the language model to ask for")] = None
+    llm_api_key: Annotated[Secret | None, Setting(SECRET, "the key of that endpoint")] = None
     webhook_allow_cidrs: Annotated[
         tuple[str, ...],
-        Setting(_NETWORKS, "private networks that webhooks may reach, also by plain http and on any port"),
+        Setting(NETWORKS, "private networks that webhooks may reach, also by plain http and on any port"),
     ] = ()
     artefact_url: Annotated[
-        str | None, Setting(_ARTEFACTS, "where models are kept (default: artefacts in the data folder)")
+        str | None, Setting(ARTEFACTS, "where models are kept (default: artefacts in the data folder)")
     ] = None
     eval_data: Annotated[
-        Path | None, Setting(_FOLDER, "real data for `evaluate` and the tests that use it")
+        Path | None, Setting(FOLDER, "real data for `evaluate` and the tests that use it")
     ] = None
 
     notices: tuple[str, ...] = ()
@@ -330,7 +213,7 @@ def load_settings(
             values[field] = _understand(field, row.kind, given[0])
             origins[field] = given[0].origin
             notices.extend(_disagreements(field, row.kind, given))
-    values.setdefault("data_dir", _folder(".chargewatch"))
+    values.setdefault("data_dir", folder(".chargewatch"))
     settings = Settings(**values, notices=tuple(notices), origins=origins)
     _check_together(settings)
     return settings

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import msgspec
 from litestar.connection import ASGIConnection
 
+from chargewatch.server.analysis.service import Analyser
 from chargewatch.server.db.address import DatabaseAddress
 from chargewatch.server.db.engine import Database
 from chargewatch.server.platform.health import (
@@ -92,7 +93,7 @@ def wire(settings: Settings, database: Database) -> Wiring:
         readiness=readiness,
         database=database,
         authenticator=Authenticator(database, settings.key_cache_s),
-        sessions=SessionService(database, settings.session_idle_s),
+        sessions=SessionService(database, Analyser(), settings.session_idle_s),
         session_list=SessionList(database),
     )
 

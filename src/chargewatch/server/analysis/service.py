@@ -1,5 +1,12 @@
-"""Runs CSAR-2 on one session for the other slices."""
+"""Runs CSAR-2 on sessions for the other slices.
 
+Calls that wait for a verdict in the same turn of the event loop are judged as one batch: most of what judging one
+session costs is paid once a batch, so that a busy service spends a fraction of what single calls would. Nobody
+waits for a batch to fill: a call alone is judged in the next turn.
+"""
+
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -8,11 +15,13 @@ import numpy as np
 from chargewatch.csar2.detect import detect
 from chargewatch.domain.verdict import Verdict
 from chargewatch.ingest.columns import NO_TIME, SessionColumns
-from chargewatch.ingest.readings import ReadingSet
+from chargewatch.ingest.readings import ReadingSet, columns_of
 from chargewatch.server.clock import microseconds
 
 #: Fewer stored readings than this are not analysed (contract, section 3).
 FEWEST_READINGS: Final = 3
+#: A session with more readings is judged in a thread, so that other calls go on meanwhile.
+LARGE_SESSION: Final = 5_000
 
 
 class Declared(NamedTuple):
@@ -27,20 +36,69 @@ class Declared(NamedTuple):
     out_of_order: int
 
 
-def analyse(readings: ReadingSet, declared: Declared, now: datetime) -> Verdict:
-    """Judges one session."""
-    rated_w = np.nan if declared.rated_power_kw is None else declared.rated_power_kw * 1000.0
+class Case(NamedTuple):
+    """One session to judge."""
+
+    readings: ReadingSet
+    declared: Declared
+
+
+def judge(cases: Sequence[Case], now: datetime) -> list[Verdict]:
+    """Judges sessions as one batch."""
+    declared = [case.declared for case in cases]
+    rated_w = [np.nan if d.rated_power_kw is None else d.rated_power_kw * 1000.0 for d in declared]
     sessions = SessionColumns(
-        managed=np.array([declared.managed]),
-        over=np.array([declared.over]),
-        rated_power_w=np.array([rated_w]),
-        started_us=np.array([_moment(declared.started_at)]),
-        ended_us=np.array([_moment(declared.ended_at)]),
-        duplicates=np.array([declared.duplicates]),
-        out_of_order=np.array([declared.out_of_order]),
+        managed=np.array([d.managed for d in declared]),
+        over=np.array([d.over for d in declared]),
+        rated_power_w=np.array(rated_w),
+        started_us=np.array([_moment(d.started_at) for d in declared]),
+        ended_us=np.array([_moment(d.ended_at) for d in declared]),
+        duplicates=np.array([d.duplicates for d in declared]),
+        out_of_order=np.array([d.out_of_order for d in declared]),
     )
-    return detect(readings.columns(), sessions, now_us=microseconds(now))[0]
+    return detect(columns_of([case.readings for case in cases]), sessions, now_us=microseconds(now))
 
 
 def _moment(at: datetime | None) -> int:
     return int(NO_TIME) if at is None else microseconds(at)
+
+
+class Analyser:
+    """Judges sessions for the calls of one process."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Case, asyncio.Future[Verdict]]] = []
+
+    async def verdict(self, case: Case, now: datetime) -> Verdict:
+        """Judges one session, together with those that are waiting at the moment.
+
+        Raises:
+            Exception: whatever the analysis of this session raises; the others of its batch are not touched.
+        """
+        if len(case.readings) >= LARGE_SESSION:
+            return (await asyncio.to_thread(judge, [case], now))[0]
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Verdict] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._judge_waiting, now)
+        self._waiting.append((case, answer))
+        return await answer
+
+    def _judge_waiting(self, now: datetime) -> None:
+        batch, self._waiting = self._waiting, []
+        batch = [(case, answer) for case, answer in batch if not answer.done()]
+        try:
+            verdicts = judge([case for case, _ in batch], now) if batch else []
+        except Exception:  # noqa: BLE001 - one of them is at fault: find out which
+            for case, answer in batch:
+                _judge_alone(case, now, answer)
+        else:
+            for (_, answer), verdict in zip(batch, verdicts, strict=True):
+                answer.set_result(verdict)
+
+
+def _judge_alone(case: Case, now: datetime, answer: "asyncio.Future[Verdict]") -> None:
+    try:
+        answer.set_result(judge([case], now)[0])
+    except Exception as fault:  # noqa: BLE001 - raised where the verdict is waited for
+        answer.set_exception(fault)

@@ -19,7 +19,7 @@ from chargewatch.server.db.fitness import check_fitness
 from chargewatch.server.db.migrations.runner import check_current, known_versions, schema_version
 from chargewatch.server.db.roles import refused_app_login
 from chargewatch.server.db.tables import has_grants
-from chargewatch.server.db.tenancy import tenant_transaction, transaction
+from chargewatch.server.db.tenancy import begin_for, commit, roll_back, transaction
 from chargewatch.server.settings import Settings
 
 #: An asyncpg pool; asyncpg carries no types.
@@ -76,11 +76,20 @@ class Database:
             DatabaseUnavailable: no connection was free or the database failed; the transaction may or may not
                 have been applied, wholly, when that was at its end.
         """
-        async with (
-            self._connection() as connection,
-            tenant_transaction(connection, tenant_id, self._begin),
-        ):
-            yield connection
+        # `transaction` within `_connection`, spelled out: nesting them took 8 µs of 70, in every call of the API
+        begin = begin_for(tenant_id, self._begin)
+        connection = await self._acquire()
+        try:
+            with outages(connection):
+                try:
+                    await connection.execute(begin)
+                    yield connection
+                    await commit(connection)
+                except BaseException:
+                    await roll_back(connection)
+                    raise
+        finally:
+            await self._release(connection)
 
     async def fetch_without_tenant(self, query: str, *args: object) -> list[Row]:
         """The answer to a query outside of any tenant, to which row-level security shows no row of a tenant.

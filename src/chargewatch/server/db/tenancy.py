@@ -6,7 +6,7 @@ pooler. Outside of such a transaction no tenant is set and row-level security sh
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from uuid import UUID
 
@@ -19,40 +19,44 @@ from chargewatch.server.db.errors import DatabaseError
 ROLLBACK_TIMEOUT_S: Final = 1.0
 
 
-@asynccontextmanager
-async def tenant_transaction(
-    connection: Connection, tenant_id: UUID, begin: str = "BEGIN"
-) -> AsyncIterator[Connection]:
-    """A transaction on this connection that sees and writes the rows of one tenant.
+def begin_for(tenant_id: UUID, begin: str = "BEGIN") -> str:
+    """The statements that begin a tenant's transaction, for one simple-protocol message.
 
-    BEGIN and the tenant travel together, as one simple-protocol message; that protocol has no parameters, and
-    a UUID, written from its 128 bits, needs none.
+    That protocol has no parameters, and a UUID, written from its 128 bits, needs none.
     """
     if not isinstance(tenant_id, UUID):
         raise TypeError(f"a tenant is named by its UUID, not by {type(tenant_id).__name__}")
-    set_tenant = f"SELECT set_config('app.tenant', '{UUID(int=tenant_id.int)}', true)"
-    async with transaction(connection, f"{begin};{set_tenant}"):
-        yield connection
+    return f"{begin};SELECT set_config('app.tenant', '{tenant_id.int:032x}', true)"
+
+
+def tenant_transaction(connection: Connection, tenant_id: UUID) -> AbstractAsyncContextManager[Connection]:
+    """A transaction on this connection that sees and writes the rows of one tenant."""
+    return transaction(connection, begin_for(tenant_id))
 
 
 @asynccontextmanager
 async def transaction(connection: Connection, begin: str = "BEGIN") -> AsyncIterator[Connection]:
-    """A transaction: committed at the end, rolled back on any error, cancellation included.
+    """A transaction: committed at the end, rolled back on any error, cancellation included."""
+    try:
+        await connection.execute(begin)
+        yield connection
+        await commit(connection)
+    except BaseException:
+        await roll_back(connection)
+        raise
+
+
+async def commit(connection: Connection) -> None:
+    """Commits the transaction.
 
     Raises:
         DatabaseError: a statement in it had failed and nobody said so, so that COMMIT rolled back instead.
     """
-    try:
-        await connection.execute(begin)
-        yield connection
-        if await connection.execute("COMMIT") != "COMMIT":
-            raise DatabaseError("the transaction had failed and was rolled back")
-    except BaseException:
-        await _roll_back(connection)
-        raise
+    if await connection.execute("COMMIT") != "COMMIT":
+        raise DatabaseError("the transaction had failed and was rolled back")
 
 
-async def _roll_back(connection: Connection) -> None:
+async def roll_back(connection: Connection) -> None:
     """Leaves the connection outside of any transaction, or closed; also when cancelled once more."""
     if is_lost(connection):
         return

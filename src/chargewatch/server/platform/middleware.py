@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 import structlog
 from litestar.exceptions import MethodNotAllowedException
 
+from chargewatch.server.db.errors import DatabaseUnavailable
 from chargewatch.server.platform import problems
 from chargewatch.server.platform.authentication import PROTECTED
 from chargewatch.server.platform.metrics import IN_FLIGHT, UNMATCHED, observe_request
@@ -84,7 +85,9 @@ class Platform:
     def _problem_of(self, error: Exception, scope: AsgiScope) -> Problem:
         handler = scope.get("route_handler")
         problem = problem_for(error, handler.opt.get("problems") if handler is not None else None)
-        if problem.status >= 500 and not isinstance(error, Problem):
+        if isinstance(error, DatabaseUnavailable):
+            self._log.warning("database_unavailable", reason=str(error))
+        elif problem.status >= 500 and not isinstance(error, Problem):
             self._log.error("request_failed", code=problem.code, exc_info=error)
         return problem
 
@@ -137,7 +140,7 @@ class _Exchange:
         ]
         if self.protected:
             headers.append((b"cache-control", b"no-store"))
-        if self._closes:
+        if self._closes and not any(name == b"connection" for name, _ in headers):
             headers.append((b"connection", b"close"))
         return headers
 

@@ -4,7 +4,6 @@ A session's row is locked for the length of a call, so that calls on one session
 acknowledged reading is lost. The version grows by one with each call that changes something.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -16,7 +15,7 @@ import structlog
 from chargewatch.csar2.detect import MODEL_ID, MODEL_VERSION
 from chargewatch.domain.verdict import Anomaly, Verdict
 from chargewatch.ingest.readings import Change, Reading, ReadingSet
-from chargewatch.server.analysis.service import FEWEST_READINGS, Declared, analyse
+from chargewatch.server.analysis.service import FEWEST_READINGS, Analyser, Case, Declared
 from chargewatch.server.clock import from_microseconds, microseconds, utc_now
 from chargewatch.server.db.connection import Connection, Row
 from chargewatch.server.db.engine import Database
@@ -27,8 +26,6 @@ from chargewatch.server.sessions.repository import Assumed, SessionRow, Times
 from chargewatch.server.sessions.schemas import StoredVerdict
 
 MOST_READINGS: Final = 200_000
-#: From this many readings on the analysis runs beside the event loop.
-LARGE_SESSION: Final = 5_000
 RECURRENCES: Final = 2
 _ATTEMPTS: Final = 5
 _REMEMBERED_STATIONS: Final = 50_000
@@ -71,8 +68,9 @@ class _Opened(NamedTuple):
 class SessionService:
     """The calls on sessions of any tenant."""
 
-    def __init__(self, database: Database, idle_s: float) -> None:
+    def __init__(self, database: Database, analyser: Analyser, idle_s: float) -> None:
         self._database = database
+        self._analyser = analyser
         self._idle = timedelta(seconds=idle_s)
         self._stations: dict[tuple[UUID, str], Assumed] = {}
 
@@ -277,9 +275,7 @@ class SessionService:
             out_of_order=row.out_of_order_count,
         )
         try:
-            if len(readings) >= LARGE_SESSION:
-                return await asyncio.to_thread(analyse, readings, declared, now)
-            return analyse(readings, declared, now)
+            return await self._analyser.verdict(Case(readings, declared), now)
         except Exception as fault:
             logger.exception("analysis_failed", session_version=row.version)
             return fault
