@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from chargewatch.domain.instants import parse_instant
 from chargewatch.ingest.columns import ReadingColumns, SessionColumns
-from chargewatch.ingest.readings import Reading, ReadingSet, source_of
+from chargewatch.ingest.readings import Reading, ReadingSet, columns_of, source_of
 from chargewatch.ingest.table_blocks import BadRow
 from chargewatch.ingest.table_sessions import survey
 from chargewatch.ingest.table_slices import SessionSlice
@@ -123,7 +123,7 @@ def slow(rows: Sequence[Row]) -> list[SessionSlice]:
         )
         readings = ReadingSet()
         readings.apply(sent)
-        found.append(SessionSlice([session], readings.columns(), declared))
+        found.append(SessionSlice([session], columns_of([readings]), declared))
     return found
 
 

@@ -283,5 +283,5 @@ def categories(session: Session) -> list[str]:
 
 
 def notes(session: Session) -> dict[str, int]:
-    """The data-quality notes on a session and their counts."""
-    return {note.code: note.count for note in judge(session).data_quality}
+    """The data-quality notes on a session that say more than that no unit was sent, and their counts."""
+    return {note.code: note.count for note in judge(session).data_quality if note.code != "unit_assumed"}

@@ -210,7 +210,9 @@ def zero_session(s):
 def draws_power(s):
     if s.power:
         return max(w for _, w in s.power) > 300
-    return any((b - a - s.tol) * 3600 > 300 * (t1 - t0) for (t0, a), (t1, b) in neighbours(steady_register(s)))
+    return any(
+        (b - a - s.tol) * 3600 > 300 * (t1 - t0) for (t0, a), (t1, b) in neighbours(steady_register(s))
+    )
 
 
 def unused_offer_since(s):

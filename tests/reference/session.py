@@ -290,7 +290,7 @@ def foreign_ends(register, rated_kw):
             continue
         elif (
             (foreign_begin and abs(wh - foreign_begin[0] - delivered) <= slack)
-            or (wh < last[1] and first[1] > 10 and abs(wh - delivered) <= slack)
+            or (wh < last[1] and first[1] > 2 * slack and abs(wh - delivered) <= slack)
             or (wh >= last[1] and first[1] <= 10_000 and wh > 10 * (last[1] + 1000))
         ):
             foreign[reading] = "register_mixed"
@@ -343,7 +343,7 @@ def scale_checked(register, power, notes):
     integral = trapezoids(power)
     if not register or integral <= 100:
         return register
-    falls = falls_of(register, max(resolution_of(register), 10.0), None)
+    falls = falls_of(register, tol_of(register), None)
     rise = rise_of(steady(register, falls))
     for factor in (1000.0, 1 / 1000.0):
         if 0.7 <= rise * factor / integral <= 1.4:
@@ -366,6 +366,12 @@ def resolution_of(register):
         if all(round(value * 1000) % (wh * 1000) == 0 for _, value in register):
             return float(wh)
     return 1.0
+
+
+def tol_of(register):
+    """The resolution, at least 10 Wh; three round numbers do not make a coarse meter."""
+    few = len({value for _, value in register}) < 6
+    return max(10.0, min(resolution_of(register), 100.0 if few else 1000.0))
 
 
 # ------------------------------------------------------------------------------------- falls of the register
@@ -533,7 +539,7 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
     intervals = signal(INTERVAL)
     register = repaired(clean, [(t, max(w, 0.0)) for t, w in imported], rated_kw, notes)
     resolution = resolution_of(register)
-    tol = max(resolution, 10.0)
+    tol = tol_of(register)
     falls = falls_of(register, tol, rated_kw)
     any_phase = any(spelled(r[4] or "", PHASES) for r in readings)
     is_dc = (

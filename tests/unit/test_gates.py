@@ -13,7 +13,17 @@ from chargewatch.domain.categories import DEFAULT_THRESHOLDS
 from chargewatch.domain.verdict import Verdict
 from chargewatch.features.batch import SessionBatch
 from tests.nasty_sessions import nasty_session, sessions
-from tests.sessions import NOW_US, POWER, REGISTER, Session, charging, columns_of, declared_of, judge, judge_all
+from tests.sessions import (
+    NOW_US,
+    POWER,
+    REGISTER,
+    Session,
+    charging,
+    columns_of,
+    declared_of,
+    judge,
+    judge_all,
+)
 
 BATCH = 250
 
@@ -36,10 +46,11 @@ def test_gates_and_neighbours_change_no_verdict_on_seeded_sessions(first_seed: i
     """2,500 sessions in batches of 250: gated, ungated and one by one, equal in every field."""
     nasty = [nasty_session(Random(seed)) for seed in range(first_seed, first_seed + BATCH)]
     gated = judge_all(nasty)
-    for seed, one, other in zip(range(first_seed, first_seed + BATCH), gated, judge_all(nasty, gated=False), strict=True):
-        assert in_detail(one) == in_detail(other), seed
-    for seed, session, verdict in list(zip(range(first_seed, first_seed + BATCH), nasty, gated, strict=True))[::4]:
-        assert in_detail(judge(session)) == in_detail(verdict), seed
+    ungated = judge_all(nasty, gated=False)
+    for i, session in enumerate(nasty):
+        assert in_detail(gated[i]) == in_detail(ungated[i]), first_seed + i
+        if i % 4 == 0:
+            assert in_detail(judge(session)) == in_detail(gated[i]), first_seed + i
 
 
 def test_a_normal_session_passes_no_gate() -> None:
@@ -52,7 +63,9 @@ def test_a_normal_session_passes_no_gate() -> None:
 PIT = charging((30, 11.0), (10, 0.0), (30, 11.0)).register(every_s=60).power(every_s=60)
 IDLE = charging((30, 11.0), (45, 0.0)).power(every_s=60).soc((0, 40), (75, 50))
 ZERO = charging((20, 0.0)).register(every_s=60)
-FALL = charging((30, 11.0)).register(every_s=60).altered(REGISTER, lambda at, wh: wh if at < 15 else wh - 2_000)
+FALL = (
+    charging((30, 11.0)).register(every_s=60).altered(REGISTER, lambda at, wh: wh if at < 15 else wh - 2_000)
+)
 
 
 @pytest.mark.parametrize("absurd", [1e300, -1e300, 1.7e308, 1e15, 9e14, float("inf"), float("nan")])
@@ -85,4 +98,9 @@ def test_an_empty_batch_and_sessions_without_readings() -> None:
     first, second, third = judge_all([empty, PIT, empty])
     assert first == third
     assert second == judge(PIT)
-    assert (first.sequence_length, first.is_anomaly, first.energy_kwh, first.confidence) == (0, False, None, 0.5)
+    assert (first.sequence_length, first.is_anomaly, first.energy_kwh, first.confidence) == (
+        0,
+        False,
+        None,
+        0.5,
+    )

@@ -19,6 +19,7 @@ from chargewatch.features.register import (
     falls,
     resolution_wh,
     steady,
+    tolerance_wh,
 )
 from chargewatch.ingest.channels import LOCATION_RANK, Channel
 from chargewatch.ingest.columns import NO_TIME, Flags, Floats, ReadingColumns, SessionColumns, steps
@@ -155,7 +156,7 @@ class SessionBatch:
         integral = float(self.power_integrals_wh[session])
         if integral <= 100.0 or not wh:
             return 1.0
-        tolerance = max(self.thresholds.tolerance_kwh * WH_PER_KWH, resolution_wh(wh))
+        tolerance = tolerance_wh(wh, resolution_wh(wh), self.thresholds.tolerance_kwh * WH_PER_KWH)
         values = steady(at_s, wh, falls(at_s, wh, tolerance))[1]
         rise = sum(max(b - a, 0.0) for a, b in zip(values, values[1:], strict=False))
         for scale in (WH_PER_KWH, 1 / WH_PER_KWH):

@@ -17,6 +17,7 @@ from chargewatch.features.register import (
     falls,
     resolution_wh,
     steady,
+    tolerance_wh,
 )
 
 _EXPORTING_W: Final = 100.0  # less is the noise of a meter at rest
@@ -78,7 +79,8 @@ class SessionRecord:
     @cached_property
     def tolerance_wh(self) -> float:
         """``tol`` of the definitions: the meter's resolution, at least 0.01 kWh."""
-        return max(self.resolution_wh, self.thresholds.tolerance_kwh * WH_PER_KWH)
+        least_wh = self.thresholds.tolerance_kwh * WH_PER_KWH
+        return tolerance_wh(self.register.value, self.resolution_wh, least_wh)
 
     @cached_property
     def falls(self) -> list[Fall]:

@@ -9,6 +9,9 @@ WH_PER_KWH: Final = 1000.0
 ANY_POWER_W: Final = 400_000.0
 RATED_MARGIN: Final = 1.15
 
+_COARSE_WH: Final = 100.0
+_TELLING_VALUES: Final = 6
+
 FallKind = Literal["drop_out", "wrap", "reset", "rollback"]
 _WRAPS: Final = tuple(2.0**bits * scale for bits in (16, 31, 32) for scale in (1.0, WH_PER_KWH))
 
@@ -33,6 +36,13 @@ def resolution_wh(values: Sequence[float], coarsest_wh: float = WH_PER_KWH) -> f
     while resolution > 1.0 and any(m % round(resolution * 1000) for m in milli):
         resolution /= 10
     return resolution
+
+
+def tolerance_wh(values: Sequence[float], resolution: float, least_wh: float) -> float:
+    """Returns ``tol`` of the definitions; so few values that they may be round by chance show no coarse meter."""
+    if resolution > _COARSE_WH and len(set(values)) < _TELLING_VALUES:
+        resolution = _COARSE_WH
+    return max(resolution, least_wh)
 
 
 def greatest_rise_wh(seconds: float, rated_power_w: float) -> float:

@@ -89,7 +89,7 @@ def _is_foreign_end(
     if foreign_begin is not None and abs(value - foreign_begin - delivered) <= slack:
         return True
     if value < last:
-        return first > tolerance_wh and abs(value - delivered) <= slack
+        return first > 2 * slack and abs(value - delivered) <= slack
     return first <= 10 * _SCALE and value > 10 * (last + _SCALE)
 
 

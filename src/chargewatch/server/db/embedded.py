@@ -57,6 +57,7 @@ SERVER_SETTINGS: Final = {
     "shared_buffers": "128MB",
     "max_connections": "100",
     "jit": "off",
+    "autovacuum_naptime": "2s",  # see STATISTICS in the first migration
     "random_page_cost": "1.1",
     "wal_buffers": "16MB",
     "wal_compression": "on",
