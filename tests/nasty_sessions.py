@@ -16,6 +16,7 @@ from tests.sessions import (
     CURRENT,
     CURRENT_OFFERED,
     END,
+    EXPORT_REGISTER,
     INTERVAL,
     NOW_US,
     POWER,
@@ -30,7 +31,6 @@ from tests.sessions import (
     us,
 )
 
-EXPORT_REGISTER = "Energy.Active.Export.Register"
 LEVELS_KW = (1.0, 1.4, 2.3, 3.68, 7.4, 11.0, 22.0, 43.0, 50.0, 150.0)
 LOW_SHARES = (0.0, 0.0, 0.0, 0.02, 0.24, 0.25, 0.26)
 STEP_SHARES = (0.1, 0.15, 0.25, 0.3, 0.35, 0.49, 0.5, 0.51, 0.79, 0.8, 1.0, 1.0, 1.2)

@@ -25,8 +25,8 @@ BASE = "http://chargewatch.test"
 
 
 @pytest.fixture
-async def transport(settings: Settings, database: Database) -> AsyncIterator[httpx.ASGITransport]:  # noqa: F811
-    yield httpx.ASGITransport(create_app(wire(settings, database)))
+async def transport(settings: Settings, database: Database) -> httpx.ASGITransport:  # noqa: F811
+    return httpx.ASGITransport(create_app(wire(settings, database)))
 
 
 def client_of(transport: httpx.ASGITransport, key: str | None) -> httpx.AsyncClient:

@@ -295,10 +295,7 @@ async def test_bad_fields_are_refused_with_their_place_and_nothing_is_stored(
         (b'{"session_id": "a", "session_id": "b"}', 422),
         (b'{"session_id": "\\u0000"}', 422),
         (b'{"session_id": "\\ud800"}', 422),
-        (
-            b'{"session_id": "a", "charging_station_id": "b", "meter_values": [{"timestamp": "2026-02-27T10:00:00Z", "value": 1e400}]}',
-            422,
-        ),
+        (b'{"session_id": "a", "metadata": {"n": 1e400}}', 422),
         (b"[]", 422),
         (b"null", 422),
         (b'{"metadata": {"a": ' + b"[" * 20000 + b"]" * 20000 + b"}}", 422),

@@ -308,9 +308,6 @@ def test_delivery_that_begins_late() -> None:
 
 def test_rounding_of_the_register() -> None:
     session = charging((60, 11.0), (30, 0.0)).register(every_s=30, resolution_wh=100)
-    noisy = replace(
-        session,
-        sent=tuple((*r[:1], r[1] - (100 if i % 7 == 3 else 0), *r[2:]) for i, r in enumerate(session.sent)),
-    )
+    noisy = session.altered(REGISTER, lambda at, wh: wh - 100 if round(2 * at) % 7 == 3 else wh)
     assert categories(noisy) == []
     assert judge(noisy).energy_kwh == pytest.approx(11.0)

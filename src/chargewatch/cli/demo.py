@@ -71,15 +71,17 @@ def stream(url: str, api_key: str, console: Console) -> None:
         TimeRemainingColumn(),
     )
     headers = {"Authorization": f"Bearer {api_key}"}
-    with httpx.Client(base_url=url, headers=headers, timeout=30.0, trust_env=False) as client:
-        with Progress(*columns, console=console) as progress:
-            for session in progress.track(sessions, description="demo fleet"):
-                state: dict[str, object] = {}
-                for method, path, body in pushes(session):
-                    answer = client.request(method, path, json=body)
-                    answer.raise_for_status()
-                    state = answer.json()
-                anomalous += bool(state["is_anomaly"])
+    with (
+        httpx.Client(base_url=url, headers=headers, timeout=30.0, trust_env=False) as client,
+        Progress(*columns, console=console) as progress,
+    ):
+        for session in progress.track(sessions, description="demo fleet"):
+            state: dict[str, object] = {}
+            for method, path, body in pushes(session):
+                answer = client.request(method, path, json=body)
+                answer.raise_for_status()
+                state = answer.json()
+            anomalous += bool(state["is_anomaly"])
     console.print(
         f"demo fleet: {len(sessions)} simulated sessions of {STATIONS} stations, {anomalous} of them anomalous; try\n"
         f"  curl -s -H 'Authorization: Bearer {api_key}' '{url}/v1/sessions?is_anomaly=true'",

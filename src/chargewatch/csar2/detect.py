@@ -57,7 +57,7 @@ def _energies(batch: SessionBatch) -> list[tuple[float | None, str | None]]:
     register = batch.series(Channel.REGISTER).offsets
     interval = batch.series(Channel.INTERVAL).offsets
     power = batch.series(Channel.POWER).offsets
-    register_wh = batch.rises(Channel.REGISTER).tolist()
+    register_wh = batch.register_rises_wh.tolist()
     power_wh = batch.power_integrals_wh.tolist()
     energies: list[tuple[float | None, str | None]] = []
     for s in range(batch.readings.sessions):

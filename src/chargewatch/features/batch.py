@@ -76,14 +76,17 @@ class SessionBatch:
 
     def _suspicious_scales(self) -> Flags:
         """Marks sessions whose register and integrated power differ by a factor of about 1000."""
-        ratio = self.rises(Channel.REGISTER) / np.maximum(self.power_integrals_wh, 1e-9)
+        if not len(self.series(Channel.POWER).at_s):
+            return np.zeros(self.readings.sessions, np.bool_)
+        ratio = self.register_rises_wh / np.maximum(self.power_integrals_wh, 1e-9)
         factor = np.where(ratio > 1, ratio, 1 / np.maximum(ratio, 1e-12))
         marked: Flags = (self.power_integrals_wh > 100.0) & (factor > 700.0) & (factor < 1400.0)
         return marked
 
-    def rises(self, channel: Channel) -> Floats:
-        """Returns the sum of the positive steps of a channel, per session."""
-        series = self.series(channel)
+    @cached_property
+    def register_rises_wh(self) -> Floats:
+        """The sum of the register's positive steps, per session."""
+        series = self.series(Channel.REGISTER)
         step = np.concatenate(([0.0], np.maximum(steps(series.value), 0.0)))
         step[series.offsets[:-1][series.offsets[:-1] < len(step)]] = 0.0
         return per_session_sum(step[: len(series.value)], series)
@@ -92,6 +95,8 @@ class SessionBatch:
     def power_integrals_wh(self) -> Floats:
         """The integral of measured power (trapezoids), per session, in Wh."""
         power = self.series(Channel.POWER)
+        if not len(power.at_s):
+            return np.zeros(self.readings.sessions)
         value = np.maximum(power.value, 0.0)
         area = np.concatenate(([0.0], (value[1:] + value[:-1]) / 2 * steps(power.at_s) / 3600.0))
         area[power.offsets[:-1][power.offsets[:-1] < len(area)]] = 0.0

@@ -85,6 +85,8 @@ class Selection(NamedTuple):
 
 def _per_session(columns: ReadingColumns, rows: Flags) -> Integers:
     """Counts the marked rows of each session."""
+    if not rows.any():
+        return np.zeros(columns.sessions, np.int64)
     total = np.concatenate(([0], np.cumsum(rows)))
     counts: Integers = total[columns.offsets[1:]] - total[columns.offsets[:-1]]
     return counts
@@ -274,7 +276,7 @@ def _merge_phases(
     largest = np.maximum.reduceat(np.where(best, value, -np.inf), starts)
     rule = np.array([PHASE_RULES[Channel(c)] for c in range(_CHANNELS)])[group[starts] // sessions]
     chosen = np.where(rule == PhaseRule.SUM, total, np.where(rule == PhaseRule.MEAN, total / count, largest))
-    chosen = np.round(chosen, 3)
+    merged = np.round(np.asarray(chosen, np.float64), 3)
     by_phase = PHASE_NUMBER[columns.phase[rows[starts]]] > 0
     # A sum over fewer phases than usual would look like a fall.
     usual = np.zeros(_CHANNELS * sessions, np.int64)
@@ -284,7 +286,7 @@ def _merge_phases(
     active = np.add.reduceat((flowing & _same_kind(columns, rows, instant)).astype(np.int64), starts)
     any_phase = np.logical_or.reduceat(PHASE_NUMBER[columns.phase[rows]] > 0, starts)
     current = group[starts] // sessions == Channel.CURRENT
-    return chosen, np.where(current & any_phase, active, -1).astype(np.int8), complete
+    return merged, np.where(current & any_phase, active, -1).astype(np.int8), complete
 
 
 def _same_kind(columns: ReadingColumns, rows: Integers, instant: Integers) -> Flags:

@@ -4,6 +4,7 @@ A session that no gate lets through cannot have an anomaly (``tests/unit/test_ga
 rules run on every session); most normal sessions end here, which is what makes a batch fast.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -26,15 +27,11 @@ _SLACK_WH: Final = 200.0
 def need_rules(batch: SessionBatch) -> Flags:
     """Marks the sessions of which a rule could report something."""
     marked = batch.suspicious | _may_be_zero(batch)
-    register = batch.series(Channel.REGISTER)
-    power = batch.series(Channel.POWER)
-    interval = batch.series(Channel.INTERVAL)
-    energies = ((register, register.value), (power, _integrated(power)), (interval, _accumulated(interval)))
-    for series, energy_wh in energies:
-        marked |= _may_idle(batch, series, energy_wh)
-    marked |= _may_dip(batch, power, power.value)
-    marked |= _may_dip(batch, register, _step_power(register))
-    marked |= _may_dip(batch, interval, _interval_power(interval))
+    for channel, energy_of, power_of in _DELIVERY:
+        series = batch.series(channel)
+        if len(series.at_s):
+            marked |= _may_idle(batch, series, energy_of(series))
+            marked |= _may_dip(batch, series, power_of(series))
     return marked | _bridged(batch) | _only_current(batch)
 
 
@@ -80,6 +77,18 @@ def _accumulated(interval: Series) -> Floats:
     return total
 
 
+def _values(series: Series) -> Floats:
+    return series.value
+
+
+#: The channels that show delivery, each with its running energy (Wh) and its power (W).
+_DELIVERY: Final[tuple[tuple[Channel, Callable[[Series], Floats], Callable[[Series], Floats]], ...]] = (
+    (Channel.REGISTER, _values, _step_power),
+    (Channel.POWER, _integrated, _values),
+    (Channel.INTERVAL, _accumulated, _interval_power),
+)
+
+
 def _may_dip(batch: SessionBatch, series: Series, power_w: Floats) -> Flags:
     """Marks sessions with a low between two highs."""
     limits = batch.thresholds
@@ -107,8 +116,6 @@ def _may_idle(batch: SessionBatch, series: Series, energy_wh: Floats) -> Flags:
     """
     limits = batch.thresholds
     marked = np.zeros(batch.readings.sessions, np.bool_)
-    if not len(series.at_s):
-        return marked
     owner = _owners(series)
     before_s = _step_seconds(series)
     before_s[np.isinf(before_s)] = 0.0
@@ -157,7 +164,7 @@ def _may_be_zero(batch: SessionBatch) -> Flags:
     with_interval = steps(interval.offsets) >= 1
     energy_wh = np.where(
         with_register,
-        batch.rises(Channel.REGISTER),
+        batch.register_rises_wh,
         np.where(with_interval, per_session_sum(interval.value, interval), batch.power_integrals_wh),
     )
     known = with_register | with_interval | (steps(power.offsets) >= 2)

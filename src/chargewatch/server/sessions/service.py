@@ -117,8 +117,8 @@ class SessionService:
         if len(merged) > MOST_READINGS:
             raise TooManyReadings
         opened = _Opened(None, None, _NOWHERE, where.station, *assumed)
-        row = _with_counts(_with_call(external_id, opened, where, attributes, now), change, replaced=True)
-        row = _with_times(row._replace(version=1, reading_count=len(merged)), merged, now)
+        row = _with_call(external_id, opened, where, attributes, now)
+        row = _with_readings(row, merged, change, now, replaced=True)
         verdict = await self._verdict(opened, row, merged, now)
         if verdict is not None and (isinstance(verdict, Exception) or verdict.is_anomaly):
             return None
@@ -221,15 +221,13 @@ class SessionService:
             raise TooManyReadings
         now = utc_now()
         row = _with_call(external_id, opened, where, attributes, now)
-        if added:
-            row = _with_counts(row, change, replaced=replace)
         if opened.row is not None and not added and row == opened.row:
             assert opened.times is not None
             return Stored(opened.row, opened.times, opened.station)
-        row = row._replace(
-            version=1 if opened.row is None else opened.row.version + 1, reading_count=len(merged)
+        row = _with_readings(
+            row, merged, change if added else Change([], 0, 0), now, replaced=replace and bool(added)
         )
-        row = await self._judged(connection, tenant_id, opened, _with_times(row, merged, now), merged, now)
+        row = await self._judged(connection, tenant_id, opened, row, merged, now)
         if opened.row is None:
             times = await repository.insert_session(connection, tenant_id, row, added)
         else:
@@ -349,15 +347,6 @@ def _with_call(
     return row._replace(**sent)
 
 
-def _with_counts(row: SessionRow, change: Change, *, replaced: bool) -> SessionRow:
-    """Adds what was noticed in a call to what was noticed in the calls whose readings still stand."""
-    kept = 0 if replaced else 1
-    return row._replace(
-        duplicate_count=kept * row.duplicate_count + change.duplicates,
-        out_of_order_count=kept * row.out_of_order_count + change.out_of_order,
-    )
-
-
 def _same_json(a: str, b: str) -> bool:
     return bool(msgspec.json.decode(a) == msgspec.json.decode(b))
 
@@ -397,11 +386,24 @@ def _new_row(external_id: str, station_id: UUID, now: datetime) -> SessionRow:
     )
 
 
-def _with_times(row: SessionRow, readings: ReadingSet, now: datetime) -> SessionRow:
-    """Sets when the session began: as declared, else its first sane reading, else when it was created."""
+def _with_readings(
+    row: SessionRow, readings: ReadingSet, change: Change, now: datetime, *, replaced: bool
+) -> SessionRow:
+    """Returns the next version of a row, with what follows from its readings.
+
+    It began as declared, else with its first sane reading, else when it was created. What was noticed in a call
+    is added to what was noticed in those calls whose readings still stand.
+    """
     span = readings.sane_span_us(microseconds(now))
-    begins_at = row.started_at or (from_microseconds(span[0]) if span else row.begins_at)
-    return row._replace(begins_at=begins_at, last_reading_at=from_microseconds(span[1]) if span else None)
+    kept = 0 if replaced else 1
+    return row._replace(
+        version=row.version + 1,
+        reading_count=len(readings),
+        duplicate_count=kept * row.duplicate_count + change.duplicates,
+        out_of_order_count=kept * row.out_of_order_count + change.out_of_order,
+        begins_at=row.started_at or (from_microseconds(span[0]) if span else row.begins_at),
+        last_reading_at=from_microseconds(span[1]) if span else None,
+    )
 
 
 def _pending(row: SessionRow) -> SessionRow:
