@@ -276,7 +276,7 @@ def _merge_phases(
     largest = np.maximum.reduceat(np.where(best, value, -np.inf), starts)
     rule = np.array([PHASE_RULES[Channel(c)] for c in range(_CHANNELS)])[group[starts] // sessions]
     chosen = np.where(rule == PhaseRule.SUM, total, np.where(rule == PhaseRule.MEAN, total / count, largest))
-    merged = np.round(np.asarray(chosen, np.float64), 3)
+    merged: Floats = np.asarray(np.round(chosen, 3), np.float64)
     by_phase = PHASE_NUMBER[columns.phase[rows[starts]]] > 0
     # A sum over fewer phases than usual would look like a fall.
     usual = np.zeros(_CHANNELS * sessions, np.int64)
