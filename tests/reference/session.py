@@ -424,7 +424,7 @@ def kind_of_fall(register, high, low, tol, rated_kw):
     fastest = max(((b - a) / (u - t) for (t, a), (u, b) in neighbours(register[: high + 1])), default=0)
     could_rise = 1.5 * fastest * (t1 - t0) if fastest > 0 else deliverable(t1 - t0, rated_kw)
     for wrap in (2**16, 2**31, 2**32, 2**16 * 1000, 2**31 * 1000, 2**32 * 1000):
-        if before < wrap and 0 <= after + wrap - before <= could_rise + tol:
+        if wrap / 2 <= before < wrap and 0 <= after + wrap - before <= could_rise + tol:
             return "wrap"
     return "reset" if after <= 1000 and after <= before / 2 else "rollback"
 
@@ -477,15 +477,13 @@ def steps_of_register(register, resolution, rated_kw):
             if len(register) > 1
             else []
         )
-    seconds = register[moves[-1]][0] - register[moves[0] - 1][0]
-    rise = sum(
-        b - a for (t0, a), (t1, b) in neighbours(register) if b >= a and (b - a) * 3600 / (t1 - t0) <= most
-    )
-    wait = 4 * resolution * seconds / rise if rise > 0 else 0.0
+    wait = longest_still(register, moves, resolution, most)
     kept = [register[0]]
     for reading in register[1:]:
-        if reading[1] != kept[-1][1] or reading[0] - kept[-1][0] >= wait or reading is register[-1]:
+        if reading[1] != kept[-1][1] or reading[0] - kept[-1][0] >= wait:
             kept.append(reading)
+    if kept[-1] != register[-1] and register[-1][0] - register[moves[-1]][0] >= wait:
+        kept.append(register[-1])
     steps = []
     moved = register[0][0]
     for (t0, a), (t1, b) in neighbours(kept):
@@ -497,6 +495,17 @@ def steps_of_register(register, resolution, rated_kw):
         if a != b:
             moved = t1
     return steps
+
+
+def longest_still(register, moves, resolution, most):
+    """How long the register may stand still: four steps of it at the mean power of its moves."""
+    rise = sum(b - a for (t0, a), (t1, b) in neighbours(register) if b >= a and (b - a) * 3600 / (t1 - t0) <= most)
+    if rise <= 0:
+        return 0.0
+    if rise <= resolution:
+        return 4 * (register[-1][0] - register[0][0])
+    seconds = register[moves[-1]][0] - register[moves[0] - 1][0]
+    return 4 * resolution * seconds / (rise - resolution)
 
 
 def steps_of_intervals(intervals):

@@ -102,18 +102,36 @@ def _telling_readings(
     moves = [i for i in range(1, len(wh)) if wh[i] != wh[i - 1]]
     if not moves:
         return [0, len(wh) - 1] if len(wh) > 1 else []
-    moving_s = at_s[moves[-1]] - at_s[moves[0] - 1]
-    rise = sum(
+    still_s = _still_s(at_s, wh, moves, resolution_wh, most_w)
+    kept = [0]
+    for i in range(1, len(wh)):
+        if wh[i] != wh[kept[-1]] or at_s[i] - at_s[kept[-1]] >= still_s:
+            kept.append(i)
+    last = len(wh) - 1
+    if kept[-1] != last and at_s[last] - at_s[moves[-1]] >= still_s:
+        kept.append(last)
+    return kept
+
+
+def _still_s(
+    at_s: Sequence[float], wh: Sequence[float], moves: list[int], resolution_wh: float, most_w: float
+) -> float:
+    """Returns how long a register that delivers as before may stand still, with room for a quarter of that.
+
+    One step of the register may have been nearly complete when the readings began.
+    """
+    rises = [
         wh[i] - wh[i - 1]
         for i in moves
         if 0 <= (wh[i] - wh[i - 1]) * 3600.0 / (at_s[i] - at_s[i - 1]) <= most_w
-    )
-    still_s = _REGISTER_DEPTH * resolution_wh * moving_s / rise if rise > 0 else 0.0
-    kept = [0]
-    for i in range(1, len(wh)):
-        if wh[i] != wh[kept[-1]] or at_s[i] - at_s[kept[-1]] >= still_s or i == len(wh) - 1:
-            kept.append(i)
-    return kept
+    ]
+    rise_wh = sum(rises)
+    if rise_wh <= 0:
+        return 0.0
+    if rise_wh > resolution_wh:
+        moving_s = at_s[moves[-1]] - at_s[moves[0] - 1]
+        return _REGISTER_DEPTH * resolution_wh * moving_s / (rise_wh - resolution_wh)
+    return _REGISTER_DEPTH * (at_s[-1] - at_s[0])
 
 
 def interval_steps(at_s: Sequence[float], wh: Sequence[float]) -> list[Step]:

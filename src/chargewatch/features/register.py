@@ -96,7 +96,7 @@ def _lasting(
     seconds = at_s[end] - at_s[peak]
     could_rise = 1.5 * fastest * seconds if fastest > 0 else greatest_rise_wh(seconds, rated_power_w)
     could_rise += tolerance_wh
-    if any(wh[peak] < wrap and 0.0 <= wh[end] + wrap - wh[peak] <= could_rise for wrap in _WRAPS):
+    if any(wrap / 2 <= wh[peak] < wrap and 0.0 <= wh[end] + wrap - wh[peak] <= could_rise for wrap in _WRAPS):
         return Fall(peak, low, end, None, "wrap")
     near_zero = wh[end] <= min(WH_PER_KWH, 0.5 * wh[peak])
     return Fall(peak, low, end, None, "reset" if near_zero else "rollback")
