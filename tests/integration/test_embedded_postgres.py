@@ -511,8 +511,8 @@ def test_launcher_and_postmaster_are_killed_together(
     assert dsn is not None
     number = store(dsn)
     client, backend = busy_backend(dsn)
+    os.kill(postmaster, signal.SIGKILL)  # first, or it hears of its parent's end and ends the backend
     launcher.process.kill()
-    os.kill(postmaster, signal.SIGKILL)
     launcher.process.wait()
 
     assert (folder / "data" / "postmaster.pid").exists()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pwd
 import random
 import shutil
 import signal
@@ -499,6 +500,15 @@ default_pool_size = {connections}
 """
 
 
+def _account(host: str) -> tuple[int, int]:
+    """An account that reaches the server: the owner of its socket, else nobody in particular."""
+    if host.startswith("/"):
+        owner = Path(host).stat()
+        return owner.st_uid, owner.st_gid
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
 @pytest.fixture
 def pooler(
     postgres: DatabaseServer, address: DatabaseAddress, request: pytest.FixtureRequest
@@ -515,8 +525,7 @@ def pooler(
     (folder / "users").write_text(f'"{address.app.user}" "{address.app.password.reveal()}"\n')
     (folder / "ini").write_text(POOLER.format(host=host, port=port, folder=folder, connections=request.param))
     # pgbouncer will not run as root, and must reach the server's socket
-    account = Path(host).stat() if host.startswith("/") else folder.stat()
-    user, group = (account.st_uid, account.st_gid) if os.geteuid() == 0 else (None, None)
+    user, group = _account(host) if os.geteuid() == 0 else (None, None)
     if user is not None and group is not None:
         for path in (folder, folder / "users", folder / "ini"):
             os.chown(path, user, group)

@@ -482,7 +482,7 @@ def steps_of_register(register, resolution, rated_kw):
     for reading in register[1:]:
         if reading[1] != kept[-1][1] or reading[0] - kept[-1][0] >= wait:
             kept.append(reading)
-    if kept[-1] != register[-1] and register[-1][0] - register[moves[-1]][0] >= wait:
+    if kept[-1] != register[-1] and register[-1][0] - register[moves[-1]][0] >= wait / 2:
         kept.append(register[-1])
     steps = []
     moved = register[0][0]
@@ -499,13 +499,13 @@ def steps_of_register(register, resolution, rated_kw):
 
 def longest_still(register, moves, resolution, most):
     """How long the register may stand still: four steps of it at the mean power of its moves."""
-    rise = sum(b - a for (t0, a), (t1, b) in neighbours(register) if b >= a and (b - a) * 3600 / (t1 - t0) <= most)
+    rise = sum(
+        b - a for (t0, a), (t1, b) in neighbours(register) if b >= a and (b - a) * 3600 / (t1 - t0) <= most
+    )
     if rise <= 0:
         return 0.0
-    if rise <= resolution:
-        return 4 * (register[-1][0] - register[0][0])
-    seconds = register[moves[-1]][0] - register[moves[0] - 1][0]
-    return 4 * resolution * seconds / (rise - resolution)
+    begin = register[moves[0] - 1] if rise > resolution else register[0]
+    return 4 * resolution * (register[moves[-1]][0] - begin[0]) / rise
 
 
 def steps_of_intervals(intervals):

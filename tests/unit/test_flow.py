@@ -98,7 +98,25 @@ def test_readings_between_which_the_register_could_not_move_are_merged() -> None
 def test_after_four_resolutions_worth_of_time_a_standstill_shows() -> None:
     times = [60 * i for i in range(61)]
     wh = [1000 * (i // 6) if i <= 30 else 5_000 for i in range(61)]
-    assert spans(register_steps(times, wh, 1000.0))[5:] == [(1800, 3240, 0), (3240, 3600, 0)]
+    assert spans(register_steps(times, wh, 1000.0))[5:] == [(1800, 3000, 0), (3000, 3600, 0)]
+
+
+def test_a_standstill_that_the_register_may_not_show_ends_the_flow() -> None:
+    """At 1.4 kW a register of 1 kWh moves every 43 minutes: 80 minutes at the end without a move tell little."""
+    times = [60 * i for i in range(260)]
+    wh = [1000 * (min(i, 172) // 43) for i in range(260)]
+    assert spans(register_steps(times[:250], wh[:250], 1000.0))[-1][1] == 172 * 60
+    assert spans(register_steps(times, wh, 1000.0))[-1][1] == 259 * 60
+
+
+def test_a_single_step_of_the_register_may_have_been_under_way_since_the_first_reading() -> None:
+    times = [60 * i for i in range(60)]
+    wh = [0] * 9 + [100] * 51
+    assert [(s.start_s, round(s.power_w)) for s in register_steps(times, wh, 100.0)] == [
+        (0, 667),
+        (540, 0),
+        (2700, 0),
+    ]
 
 
 def test_the_first_move_after_a_standstill_may_have_taken_all_of_it() -> None:
@@ -106,7 +124,7 @@ def test_the_first_move_after_a_standstill_may_have_taken_all_of_it() -> None:
     one = register_steps(times, [0, 100, 200, 200, 200, 200, 200, 300, 400], 10.0)
     assert [round(s.power_w) for s in one] == [6_000, 6_000, 0, 0, 0, 0, 5_400, 6_000]
     coarse = register_steps(times, [0, 100, 200, 200, 200, 200, 200, 300, 400], 100.0)
-    assert [round(s.power_w) for s in coarse] == [6_000, 6_000, 1_000, 6_000]
+    assert [round(s.power_w) for s in coarse] == [6_000, 6_000, 1_200, 6_000]
 
 
 def test_falling_steps_and_rises_beyond_belief_are_left_out() -> None:

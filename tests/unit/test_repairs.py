@@ -132,13 +132,14 @@ def test_the_sample_of_the_instant_takes_the_place_of_the_end() -> None:
 
 
 def test_the_best_location_with_half_of_the_instants_is_read() -> None:
-    outlet = charging((60, 11.0)).register(times=range(0, 60, 2), begin_kwh=7_000)
+    truth = charging((60, 11.0))
+    outlet = truth.register(times=range(0, 60, 2), begin_kwh=7_000)
     both = outlet.register(times=[i + 0.5 for i in range(60)], begin_kwh=9_000, location="Inlet")
     assert judge(both).energy_kwh == pytest.approx(
         charging((60, 11.0)).kwh_at(59.5) - charging((60, 11.0)).kwh_at(0.5), abs=0.002
     )
     even = outlet.register(times=range(1, 60, 2), begin_kwh=9_000, location="Inlet")
-    assert judge(even).energy_kwh == pytest.approx(charging((60, 11.0)).kwh_at(58), abs=0.002)
+    assert judge(even).energy_kwh == pytest.approx(truth.kwh_at(58), abs=0.002)
     assert notes(even) == {"register_mixed": 1}
 
 

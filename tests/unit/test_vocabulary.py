@@ -100,69 +100,26 @@ def test_the_measurands_of_ocpp_1_6_and_2_0_1_are_all_there() -> None:
         for way in ("Export", "Import")
         for form in ("Register", "Interval")
     ]
-    others = [
-        "Energy.Active.Net",
-        "Energy.Reactive.Net",
-        "Energy.Apparent.Net",
-        "Energy.Apparent.Import",
-        "Energy.Apparent.Export",
-        "Current.Export",
-        "Current.Import",
-        "Current.Offered",
-        "Frequency",
-        "Power.Active.Export",
-        "Power.Active.Import",
-        "Power.Factor",
-        "Power.Offered",
-        "Power.Reactive.Export",
-        "Power.Reactive.Import",
-        "RPM",
-        "SoC",
-        "Temperature",
-        "Voltage",
-    ]
+    others = (
+        *("Energy.Active.Net", "Energy.Reactive.Net", "Energy.Apparent.Net", "Energy.Apparent.Import"),
+        *("Energy.Apparent.Export", "Current.Export", "Current.Import", "Current.Offered", "Frequency"),
+        *("Power.Active.Export", "Power.Active.Import", "Power.Factor", "Power.Offered", "RPM", "SoC"),
+        *("Power.Reactive.Export", "Power.Reactive.Import", "Temperature", "Voltage"),
+    )
     assert {m.casefold() for m in (*energy, *others)} <= set(MEASURAND_CODES)
 
 
 def test_the_units_phases_locations_and_contexts_of_ocpp_are_all_there() -> None:
-    units = [
-        "Wh",
-        "kWh",
-        "varh",
-        "kvarh",
-        "W",
-        "kW",
-        "VA",
-        "kVA",
-        "var",
-        "kvar",
-        "A",
-        "V",
-        "Celsius",
-        "Fahrenheit",
-        "K",
-        "Percent",
-        "VAh",
-        "kVAh",
-        "Hertz",
-    ]
-    assert {u.casefold() for u in units} <= set(UNIT_CODES)
-    phases = ["L1", "L2", "L3", "N", "L1-N", "L2-N", "L3-N", "L1-L2", "L2-L3", "L3-L1"]
+    units = ("Wh", "kWh", "varh", "kvarh", "W", "kW", "VA", "kVA", "var", "kvar", "A", "V", "Celsius")
+    more_units = ("Fahrenheit", "K", "Percent", "VAh", "kVAh", "Hertz")
+    assert {u.casefold() for u in units + more_units} <= set(UNIT_CODES)
+    phases = ("L1", "L2", "L3", "N", "L1-N", "L2-N", "L3-N", "L1-L2", "L2-L3", "L3-L1")
     assert {p.casefold() for p in phases} < set(PHASE_CODES)
-    assert {p.casefold() for p in ["Cable", "EV", "Inlet", "Outlet", "Body", "Upstream"]} == set(
-        LOCATION_CODES
-    )
-    contexts = [
-        "Interruption.Begin",
-        "Interruption.End",
-        "Other",
-        "Sample.Clock",
-        "Sample.Periodic",
-        "Transaction.Begin",
-        "Transaction.End",
-        "Trigger",
-    ]
-    assert {c.casefold() for c in contexts} == set(CONTEXT_CODES)
+    locations = ("Cable", "EV", "Inlet", "Outlet", "Body", "Upstream")
+    assert {p.casefold() for p in locations} == set(LOCATION_CODES)
+    samples = ("Sample.Clock", "Sample.Periodic", "Trigger", "Other")
+    events = ("Interruption.Begin", "Interruption.End", "Transaction.Begin", "Transaction.End")
+    assert {c.casefold() for c in samples + events} == set(CONTEXT_CODES)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def _telling_readings(
         if wh[i] != wh[kept[-1]] or at_s[i] - at_s[kept[-1]] >= still_s:
             kept.append(i)
     last = len(wh) - 1
-    if kept[-1] != last and at_s[last] - at_s[moves[-1]] >= still_s:
+    if kept[-1] != last and at_s[last] - at_s[moves[-1]] >= still_s / 2:
         kept.append(last)
     return kept
 
@@ -116,10 +116,7 @@ def _telling_readings(
 def _still_s(
     at_s: Sequence[float], wh: Sequence[float], moves: list[int], resolution_wh: float, most_w: float
 ) -> float:
-    """Returns how long a register that delivers as before may stand still, with room for a quarter of that.
-
-    One step of the register may have been nearly complete when the readings began.
-    """
+    """Returns how long a register may stand still before it tells that less than a quarter is delivered."""
     rises = [
         wh[i] - wh[i - 1]
         for i in moves
@@ -128,10 +125,9 @@ def _still_s(
     rise_wh = sum(rises)
     if rise_wh <= 0:
         return 0.0
-    if rise_wh > resolution_wh:
-        moving_s = at_s[moves[-1]] - at_s[moves[0] - 1]
-        return _REGISTER_DEPTH * resolution_wh * moving_s / (rise_wh - resolution_wh)
-    return _REGISTER_DEPTH * (at_s[-1] - at_s[0])
+    # A single step of the register may have been under way since the first reading.
+    begin = moves[0] - 1 if rise_wh > resolution_wh else 0
+    return _REGISTER_DEPTH * resolution_wh * (at_s[moves[-1]] - at_s[begin]) / rise_wh
 
 
 def interval_steps(at_s: Sequence[float], wh: Sequence[float]) -> list[Step]:
