@@ -5,11 +5,10 @@ pool. Run as a process of its own by ``bench_post``: prints the API key and the 
 """
 
 import asyncio
+import socket
 import sys
 from pathlib import Path
 
-import structlog
-import uvicorn
 from litestar import Router, post
 from litestar.types import ASGIApp
 
@@ -22,7 +21,7 @@ from chargewatch.server.platform.http import ApiRequest, json_response
 from chargewatch.server.platform.logging import configure_logging, secrets_of
 from chargewatch.server.platform.openapi import Operation
 from chargewatch.server.platform.request_body import LARGEST_BODY, read_body
-from chargewatch.server.process import _loop_factory, listen, url_of
+from chargewatch.server.process import GracefulServer, StopTimes, listen, loop_factory, url_of
 from chargewatch.server.sessions import payloads
 from chargewatch.server.sessions.routes import PROBLEMS, sessions_router
 from chargewatch.server.sessions.schemas import SessionIn
@@ -65,9 +64,8 @@ def main() -> None:
     with listen("127.0.0.1", 0) as listener, database_for_service(settings) as address:
         key = asyncio.run(prepare(settings, address))
         configure_logging(settings.log_level, secrets_of(settings))
-        structlog.get_logger()
         print(key, url_of(listener), flush=True)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(serve(settings, address, listener))
 
 
@@ -79,13 +77,12 @@ async def make_bare_table(address: DatabaseAddress) -> None:
         await owner.execute(f"GRANT USAGE ON SEQUENCE bench_bodies_id_seq TO {address.app.user}")
 
 
-async def serve(settings: Settings, address: DatabaseAddress, listener: object) -> None:
+async def serve(settings: Settings, address: DatabaseAddress, listener: socket.socket) -> None:
     """Serves the real calls and the bare one."""
     routers = (sessions_router, Router(path="/v1/bare", route_handlers=[bare]))
     async with open_wiring(settings, address) as wiring:
-        await make_bare_table(
-            address
-        )  # only now: the service refuses to start beside a table without tenants
+        # Only now: the service refuses to start beside a table without tenants.
+        await make_bare_table(address)
         app = application.assemble(
             routers,
             authenticator=wiring.authenticator,
@@ -93,18 +90,7 @@ async def serve(settings: Settings, address: DatabaseAddress, listener: object) 
             draining=wiring.draining,
             state={"wiring": wiring},
         )
-        from chargewatch.server.platform.http_protocol import HttpProtocol
-
-        config = uvicorn.Config(
-            app,
-            http=HttpProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-        )
-        await uvicorn.Server(config).serve([listener])
+        await GracefulServer(app, wiring.draining, lambda: None, StopTimes()).serve([listener])
 
 
 if __name__ == "__main__":

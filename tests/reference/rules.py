@@ -179,7 +179,7 @@ def register_goes_on(s, first, last, level):
 def connected_seconds(s):
     if s.attended:
         start, end = s.attended[0], s.attended[-1]
-    elif len(s.measured) >= 3:
+    elif len(s.measured) >= 4:
         start, end = s.instants[0], s.instants[-1]
     else:
         return 0.0

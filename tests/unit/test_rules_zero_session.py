@@ -103,10 +103,12 @@ def test_other_readings_show_that_it_is_connected() -> None:
     assert categories(session.reading(9, 20.5, "Temperature", "Celsius")) == ZERO
 
 
-def test_clock_aligned_readings_alone_count_from_three_instants_on() -> None:
-    pairs = [(0, 500), (15, 500), (30, 500)]
+def test_clock_aligned_readings_alone_count_from_four_instants_on() -> None:
+    pairs = [(0, 500), (15, 500), (30, 500), (45, 500)]
     assert categories(charging().readings(pairs, REGISTER, "Wh", context=CLOCK)) == ZERO
-    assert categories(charging().readings(pairs[:2], REGISTER, "Wh", context=CLOCK)) == []
+    strays = charging().readings(pairs[:3], REGISTER, "Wh", context=CLOCK)
+    assert categories(strays) == []
+    assert categories(strays.declare(started=-5, ended=50)) == []
 
 
 # -------------------------------------------------------------------------------------- it is not this

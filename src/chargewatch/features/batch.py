@@ -29,6 +29,7 @@ from chargewatch.ingest.selection import Selection, Series, select
 _REGISTER_CODE: Final = MEASURAND_CODES["energy.active.import.register"]
 _DC_VOLTAGE_V: Final = 300.0
 _AC_POWER_W: Final = 43_000.0
+_CLOCK_INSTANTS: Final = 4  # so many clock-aligned readings, and no other, are no stray
 _NOMINAL_V: Final = 230.0
 
 
@@ -220,7 +221,7 @@ class SessionBatch:
         """Returns how long the vehicle was connected; clock-aligned strays do not make it longer."""
         selection, declared = self.selection, self.sessions
         first, last = int(selection.attended_first_us[session]), int(selection.attended_last_us[session])
-        if first == last and int(selection.instants[session]) >= 3 and first == 0:
+        if first == last and int(selection.instants[session]) >= _CLOCK_INSTANTS and first == 0:
             first, last = int(selection.first_us[session]), int(selection.last_us[session])
         started, ended = int(declared.started_us[session]), int(declared.ended_us[session])
         if started != NO_TIME and first:

@@ -137,7 +137,19 @@ class ReadingSet:
                 out_of_order += 1
             newest = reading.at_us if newest is None else max(newest, reading.at_us)
             added[key] = reading
-        return Change([r for r in added.values() if not self.holds(r)], duplicates, out_of_order)
+        new = [r for r in added.values() if not self.holds(r)] if self._by_key else list(added.values())
+        return Change(new, duplicates, out_of_order)
+
+    @classmethod
+    def replacing(cls, readings: Sequence[Reading]) -> "tuple[ReadingSet, Change]":
+        """Returns the set of ``readings`` alone, and what was noticed in them."""
+        alone = cls()
+        change = alone.change(readings)
+        if len(change.added) == len(readings):  # every key once: as they are
+            alone._by_key = {key_of(reading): reading for reading in readings}
+        else:
+            alone.apply(change.added)
+        return alone, change
 
     def holds(self, reading: Reading) -> bool:
         """Tells whether the same value is stored for the reading's key."""
@@ -179,9 +191,12 @@ def number(reading: Reading) -> float:
 def columns_of(sessions: Sequence[ReadingSet]) -> ReadingColumns:
     """Returns the readings of several sessions as one batch."""
     readings = [reading for session in sessions for reading in session.ordered()]
-    sources: dict[Source, int] = {}
-    index = [sources.setdefault(reading.source, len(sources)) for reading in readings]
-    table = np.array([s.kind for s in sources], np.int8).reshape(len(sources), len(Kind._fields))[index]
+    # Readings of one call share their sources: telling those apart by identity saves a hash a reading.
+    sources = {id(reading.source): reading.source for reading in readings}
+    places = {identity: place for place, identity in enumerate(sources)}
+    index = [places[id(reading.source)] for reading in readings]
+    kinds = [source.kind for source in sources.values()]
+    table = np.array(kinds, np.int8).reshape(len(kinds), len(Kind._fields))[index]
     return ReadingColumns(
         offsets=np.cumsum([0, *map(len, sessions)]),
         at_us=np.array([reading.at_us for reading in readings], np.int64),

@@ -308,9 +308,13 @@ def _split(
     at_s = (columns.at_us[rows] - first_us[group % sessions]) / 1e6
     context = columns.context[rows]
     bounds = np.searchsorted(group, np.arange(_CHANNELS * sessions + 1))
+    nothing = Series(np.zeros(sessions + 1, np.int64), at_s[:0], value[:0], context[:0], active[:0])
     series = []
     for channel in range(_CHANNELS):
         part = bounds[channel * sessions : (channel + 1) * sessions + 1]
         cut = slice(int(part[0]), int(part[-1]))
+        if cut.start == cut.stop:
+            series.append(nothing)
+            continue
         series.append(Series(part - part[0], at_s[cut], value[cut], context[cut], active[cut]))
     return tuple(series)

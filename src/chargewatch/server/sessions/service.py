@@ -112,8 +112,7 @@ class SessionService:
         """Stores a first push without anomalies in one round trip; None: nothing is stored, go the long way."""
         now = utc_now()
         assumed = self._stations.get((tenant_id, where.station), Assumed())
-        change = ReadingSet().change(readings)
-        merged = ReadingSet(change.added)
+        merged, change = ReadingSet.replacing(readings)
         if len(merged) > MOST_READINGS:
             raise TooManyReadings
         opened = _Opened(None, None, _NOWHERE, where.station, *assumed)
@@ -321,8 +320,7 @@ def _merge(
         change = before.change(readings)
         before.apply(change.added)
         return before, change.added, change
-    change = ReadingSet().change(readings)
-    after = ReadingSet(change.added)
+    after, change = ReadingSet.replacing(readings)
     return after, [] if after.same_as(before) else change.added, change
 
 

@@ -1,0 +1,162 @@
+"""The rules against the simulator, which shares nothing with them but the definitions.
+
+What was measured on five to ten times as many sessions stands beside each test.
+``python -m tests.quality.test_simulated_sessions`` prints the figures that a run of this file rests on.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from chargewatch.csar2.detect import detect
+from chargewatch.domain.categories import Category
+from chargewatch.domain.verdict import Anomaly, TimeRange, Verdict
+from chargewatch.ingest.builder import build_columns, kind_of
+from chargewatch.ingest.columns import SessionColumns
+from chargewatch.simulate import FAULTS, NEAR_MISSES, Label, SimulatedSession, simulate_session
+
+NORMALS, NEAR_MISSES_EACH, FAULTS_EACH = 600, 20, 40
+NEAR_MISS_SEED, FAULT_SEED = 1_000_000, 2_000_000
+#: Their labels last to the end of the session (the register stays below), what is found ends with the fall.
+LASTING = ("reset_to_zero", "rollback", "wrap_2_16", "wrap_2_31", "wrap_2_32")
+MECHANISMS = [(category, mechanism) for category in FAULTS for mechanism in FAULTS[category]]
+
+
+def microseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1e6)
+
+
+def judge(sessions: Sequence[SimulatedSession]) -> list[Verdict]:
+    """The verdicts on sessions that are over, with what the simulator declares about them."""
+    columns = build_columns(
+        [
+            [
+                (
+                    microseconds(r.timestamp),
+                    float(r.value),
+                    kind_of(r.measurand, r.unit, r.phase, r.location, r.context),
+                )
+                for r in s.readings
+            ]
+            for s in sessions
+        ]
+    )
+    declared = SessionColumns.undeclared(len(sessions))._replace(
+        managed=np.array([s.managed for s in sessions]),
+        rated_power_w=np.array([s.rated_power_kw * 1000.0 for s in sessions]),
+        started_us=np.array([microseconds(s.started_at) for s in sessions]),
+        ended_us=np.array([microseconds(s.ended_at) for s in sessions]),
+    )
+    return detect(columns, declared, now_us=microseconds(max(s.ended_at for s in sessions)))
+
+
+def reported(verdict: Verdict) -> list[Anomaly]:
+    return [*verdict.anomalies, *verdict.past_anomalies]
+
+
+def categories(verdict: Verdict) -> set[Category]:
+    return {anomaly.category for anomaly in reported(verdict)}
+
+
+def normals(count: int = NORMALS) -> list[SimulatedSession]:
+    return [simulate_session(seed) for seed in range(count)]
+
+
+def near_misses(name: str, count: int = NEAR_MISSES_EACH) -> list[SimulatedSession]:
+    return [simulate_session(NEAR_MISS_SEED + i, near_miss=name) for i in range(count)]
+
+
+def faulty(category: Category, mechanism: str, count: int = FAULTS_EACH) -> list[SimulatedSession]:
+    return [simulate_session(FAULT_SEED + i, fault=category, mechanism=mechanism) for i in range(count)]
+
+
+class Outcome(NamedTuple):
+    """How the sessions of one mechanism were judged.
+
+    Sessions with a visible fault, those found, and those of which another category is reported; the share of
+    the labels whose beginning is in what was found, and how much of their time that covers on average.
+    """
+
+    visible: int
+    found: int
+    alien: int
+    begun: float
+    covered: float
+
+
+def outcome(category: Category, sessions: Sequence[SimulatedSession]) -> Outcome:
+    """Compares the verdicts on sessions of one category with their labels."""
+    visible = found = alien = 0
+    begun: list[bool] = []
+    covered: list[float] = []
+    for session, verdict in zip(sessions, judge(sessions), strict=True):
+        alien += bool(categories(verdict) - {category})
+        labels = [label for label in session.labels if label.visible]
+        visible += bool(labels)
+        found += bool(labels) and category in categories(verdict)
+        spans = [a.time_range for a in reported(verdict) if a.category == category]
+        for label in labels:
+            begun.append(any(s.start_timestamp <= label.start <= s.end_timestamp for s in spans))
+            covered.append(max((share_covered(label, s) for s in spans), default=0.0))
+    return Outcome(visible, found, alien, float(np.mean(begun)), float(np.mean(covered)))
+
+
+def share_covered(label: Label, span: TimeRange) -> float:
+    """How much of a label's time a span covers; a label of one instant has a second."""
+    seconds = max((label.end - label.start).total_seconds(), 1.0)
+    common = min(span.end_timestamp, label.end) - max(span.start_timestamp, label.start)
+    return min(1.0, max(0.0, common.total_seconds() + 1.0) / seconds)
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_normal_sessions_stay_quiet(part: int) -> None:
+    """Measured: 0 of 6,000."""
+    sessions = [simulate_session(seed) for seed in range(part * 100, part * 100 + 100)]
+    alarms = [
+        (s.session_id, categories(v)) for s, v in zip(sessions, judge(sessions), strict=True) if categories(v)
+    ]
+    assert alarms == []
+
+
+@pytest.mark.parametrize("name", NEAR_MISSES)
+def test_near_misses_stay_quiet(name: str) -> None:
+    """Measured: 0 of 200 of each kind."""
+    sessions = near_misses(name)
+    alarms = [
+        (s.session_id, categories(v)) for s, v in zip(sessions, judge(sessions), strict=True) if categories(v)
+    ]
+    assert alarms == []
+
+
+@pytest.mark.parametrize(("category", "mechanism"), MECHANISMS, ids=lambda value: str(value))
+def test_visible_faults_are_found_where_they_are(category: Category, mechanism: str) -> None:
+    """Measured on 200 of each: every visible fault found (4,158 in all), no other category beside it."""
+    judged = outcome(category, faulty(category, mechanism))
+    assert judged.visible >= FAULTS_EACH // 2
+    assert judged.found == judged.visible
+    assert judged.alien == 0
+    assert judged.begun >= 0.97
+    if mechanism not in LASTING:
+        assert judged.covered >= 0.97
+
+
+def print_figures(times: int) -> None:
+    """Prints the figures on ``times`` as many sessions as the tests use."""
+    alarms = sum(bool(categories(v)) for v in judge(normals(NORMALS * times)))
+    print(f"normal: {alarms} false alarms of {NORMALS * times}")
+    for name in NEAR_MISSES:
+        counted = Counter(
+            c for v in judge(near_misses(name, NEAR_MISSES_EACH * times)) for c in categories(v)
+        )
+        print(f"{name}: {dict(counted)} of {NEAR_MISSES_EACH * times}")
+    for category, mechanism in MECHANISMS:
+        judged = outcome(category, faulty(category, mechanism, FAULTS_EACH * times // 2))
+        print(f"{category} {mechanism}: {judged}")
+
+
+if __name__ == "__main__":
+    print_figures(10)
