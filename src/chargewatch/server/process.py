@@ -108,6 +108,7 @@ def run_process(
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Returns what makes the event loop: uvloop's, where there is one."""
     if sys.platform == "win32":
         return None
     import uvloop
