@@ -1,0 +1,103 @@
+"""What was acknowledged survives kill -9 of everything; the service comes back with the same folder."""
+
+import contextlib
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.acceptance.test_serve import Service
+
+START = datetime(2026, 2, 27, 10, tzinfo=UTC)
+CLIENTS = 8
+
+
+def reading(number: int) -> dict[str, object]:
+    at = START + timedelta(seconds=10 * number)
+    return {"timestamp": at.isoformat(), "value": number, "unit": "Wh"}
+
+
+class Pusher(threading.Thread):
+    """A client that appends reading after reading to its session, and remembers what was acknowledged."""
+
+    def __init__(self, service: Service, name: str, first: int) -> None:
+        super().__init__(daemon=True)
+        self._service, self._name, self._first = service, name, first
+        self.acknowledged: list[int] = []
+        self.versions: list[int] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        path = f"/v1/sessions/{self._name}"
+        headers = self._service.client.headers
+        with (
+            contextlib.suppress(httpx.TransportError),
+            httpx.Client(base_url=self._service.url, headers=headers, trust_env=False) as client,
+        ):
+            number = self._first
+            while not self.over.is_set():
+                answer = client.patch(path, json={"meter_values": [reading(number)]})
+                if answer.status_code == 200:
+                    self.acknowledged.append(number)
+                    self.versions.append(answer.json()["version"])
+                number += 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_acknowledged_readings_survive_kill_9_of_everything(folder: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    names = [f"s-{n}" for n in range(CLIENTS)]
+    kept: dict[str, set[int]] = {name: set() for name in names}
+    newest = dict.fromkeys(names, 1)
+    service = Service(folder)
+    for name in names:
+        body = {"session_id": name, "charging_station_id": "CP-1"}
+        assert service.client.post("/v1/sessions", json=body).status_code == 200
+    for life in range(2):
+        pushers = {name: Pusher(service, name, 100_000 * life) for name in names}
+        for pusher in pushers.values():
+            pusher.start()
+        threading.Event().wait(rng.uniform(0.5, 1.5))
+        _kill_everything(service)
+        for name, pusher in pushers.items():
+            pusher.over.set()
+            pusher.join(30)
+            assert pusher.acknowledged, "the round was too short to say anything"
+            kept[name].update(pusher.acknowledged)
+            newest[name] = pusher.versions[-1]
+        service = Service(folder)
+        assert service.ready_after_s < 10
+        for name in names:
+            session = service.client.get(f"/v1/sessions/{name}").json()
+            stored = [int(value["value"]) for value in session["meter_values"]]
+            assert len(stored) == len(set(stored)), "a reading is there twice"
+            assert kept[name] <= set(stored), "an acknowledged reading is lost"
+            # At most the one call that was under way may have been applied without its answer.
+            assert len(set(stored) - kept[name]) <= 1 + life
+            assert newest[name] <= session["version"] <= newest[name] + 1
+            assert session["analyzed_version"] in (None, session["version"])
+    assert service.stop() == 0
+
+
+def _kill_everything(service: Service) -> None:
+    family = [psutil.Process(service.process.pid)]
+    family += family[0].children(recursive=True)
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            os.kill(process.pid, signal.SIGKILL)
+    service.client.close()
+    service.process.wait(30)
+    assert service.process.stdout is not None
+    service.process.stdout.close()
