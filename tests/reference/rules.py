@@ -46,32 +46,34 @@ def kwh_decrease(s):
 
 
 def level_before(s, run_start, earliest):
-    """Lower median of the steps before the run, backwards while they end within 20 min before it."""
+    """Lower median of the nearest steps before the run; the one next to it may hold a part of the collapse."""
     taken = []
     for step in reversed(s.flow[earliest:run_start]):
-        if taken and s.flow[run_start].start - step.end > 20 * MINUTE:
+        if taken and too_far(s.flow[run_start].start - step.end, taken):
             break
         if taken and step.w <= 0.25 * lower_median(taken):
             break
         taken.append(step.w)
-    return lower_median(without_partial(taken))
+    return lower_median(taken[1:] if len(taken) > 1 else taken)
 
 
 def level_after(s, run_end, before):
-    """Lower median of the steps that start within 20 min of the run's end (at least one)."""
+    """Lower median of the nearest steps after the run, or the first of them if that is higher."""
     taken = []
     for step in s.flow[run_end + 1 :]:
-        if taken and step.start - s.flow[run_end].end > 20 * MINUTE:
+        if taken and too_far(step.start - s.flow[run_end].end, taken):
             break
         if step.w <= 0.25 * before:
             break
         taken.append(step.w)
-    return lower_median(without_partial(taken)) if taken else 0.0
+    if len(taken) > 1:
+        return max(taken[0], lower_median(taken[1:]))
+    return taken[0] if taken else 0.0
 
 
-def without_partial(levels):
-    """The step next to the run may hold a part of the collapse or the recovery."""
-    return levels[1:] if len(levels) > 1 else levels
+def too_far(seconds, taken):
+    """Nearest are five steps within 20 min, and all within 5 min."""
+    return seconds > 20 * MINUTE or (len(taken) >= 5 and seconds > 5 * MINUTE)
 
 
 def energy_pit(s):

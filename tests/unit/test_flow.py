@@ -266,3 +266,33 @@ def test_the_highest_level_before_bounds_the_level_before() -> None:
         window = [s.power_w for s in flow[:position] if flow[position].start_s - s.end_s <= 1200.0]
         assert bound[position] == max(window)
         assert level_before(flow, position, 0, 0.25) <= bound[position]
+
+
+@pytest.mark.parametrize(
+    ("powers", "apart_s", "expected"),
+    [
+        ([8.0], 240, 8.0),
+        ([7.0, 8.0], 240, 7.0),  # the step next to the run may hold a part of the collapse
+        ([5.0, 6.0, 7.0, 8.0, 9.0], 240, 6.0),  # of the other four the second lowest
+        ([1.6, 1.6, 5.0, 6.0, 7.0, 8.0, 9.0], 240, 6.0),  # five steps within 20 minutes
+        ([3.0, 3.0, 7.0, 8.0, 9.0], 450, 7.0),  # 7.5 minutes apart only three of them
+        ([3.0] * 20 + [9.0] * 14, 10, 3.0),  # all that end within 5 minutes
+        ([3.0] * 20 + [9.0] * 17, 10, 9.0),
+        ([9.0, 9.0, 9.0, 2.0, 9.0], 240, 9.0),  # back to a low step
+        ([9.0, 9.0, 9.0, 2.3, 9.0], 240, 9.0),
+        ([9.0, 9.0, 2.3, 2.3, 2.3, 9.0], 240, 2.3),
+    ],
+)
+def test_the_level_before_a_step(powers: list[float], apart_s: float, expected: float) -> None:
+    flow = [
+        Step(i * apart_s, (i + 1) * apart_s, kw, i * apart_s, i * apart_s)
+        for i, kw in enumerate([*powers, 0.0])
+    ]
+    assert level_before(flow, len(powers), 0, 0.25) == expected
+
+
+def test_the_level_before_a_step_within_a_run_is_that_of_the_run() -> None:
+    flow = [
+        Step(60 * i, 60 * i + 60, kw, 60 * i, 60 * i) for i, kw in enumerate([9.0] * 9 + [2.0] * 3 + [0.0])
+    ]
+    assert [level_before(flow, 12, floor, 0.25) for floor in (0, 9, 11)] == [9.0, 2.0, 2.0]

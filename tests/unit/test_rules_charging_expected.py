@@ -3,6 +3,7 @@
 import pytest
 
 from tests.sessions import (
+    POWER,
     POWER_EXPORT,
     POWER_OFFERED,
     REGISTER,
@@ -271,3 +272,21 @@ def test_missing_readings_at_the_end() -> None:
 def test_zero_session_excludes_it() -> None:
     session = charging((10, 0.35), (120, 0.0)).register(every_s=60).soc((0, 40), (130, 40))
     assert categories(session) == ["ZERO_SESSION"]
+
+
+@pytest.mark.parametrize(("low_for", "expected"), [(12.5, []), (15, EXPECTED)])
+def test_a_taper_is_looked_for_in_the_last_15_minutes(low_for: float, expected: list[str]) -> None:
+    """What fell longer ago and stayed is a lower level, not a taper."""
+    session = charging((60, 11.0), (low_for, 3.5), (40, 0.0)).power(every_s=30)
+    assert categories(low_soc(session)) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"), [((11.0, 6.0, 3.0), []), ((11.0, 3.0, 3.0, 3.0, 3.0), EXPECTED)]
+)
+def test_a_taper_is_looked_for_in_the_last_four_steps_at_least(
+    before: tuple[float, ...], expected: list[str]
+) -> None:
+    powers = [11.0, 11.0, 11.0, *before, 0.0, 0.0, 0.0]
+    session = charging().readings([(20 * i, kw) for i, kw in enumerate(powers)], POWER, "kW")
+    assert categories(session.soc((0, 40), (20 * len(powers), 50))) == expected

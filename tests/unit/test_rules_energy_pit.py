@@ -1,5 +1,7 @@
 """ENERGY_PIT, sentence by sentence (``docs/categories.md``)."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.sessions import (
@@ -14,6 +16,7 @@ from tests.sessions import (
     found,
     judge,
     minutes,
+    us,
 )
 
 PIT = ["ENERGY_PIT"]
@@ -311,3 +314,31 @@ def test_rounding_of_the_register() -> None:
     noisy = session.altered(REGISTER, lambda at, wh: wh - 100 if round(2 * at) % 7 == 3 else wh)
     assert categories(noisy) == []
     assert judge(noisy).energy_kwh == pytest.approx(11.0)
+
+
+# ------------------------------------------------------------------------------------------- the levels
+
+
+def test_the_level_before_is_that_of_the_last_5_minutes_where_five_readings_fall_into_them() -> None:
+    """Half of the last 5 minutes at 11 kW and half at 3 kW; 1 kW is low against the former only."""
+    for at_11_kw, expected in ((160 / 60, PIT), (140 / 60, [])):
+        session = charging((30, 3.0), (at_11_kw, 11.0), (5, 1.0), (30, 11.0)).power(every_s=10)
+        assert categories(session) == expected
+
+
+def test_the_level_after_is_the_first_step_or_the_lower_median_of_the_others() -> None:
+    """A battery that tapers after the pit did come back; one that stays low did not."""
+    for after, expected in (
+        ((5.6, 3.0, 3.0), PIT),
+        ((4.0, 5.6, 5.6), PIT),
+        ((4.0, 5.4, 5.4), []),
+        ((5.4, 5.4), []),
+    ):
+        powers = [*[11.0] * 6, 0.0, 0.0, *after]
+        session = charging().readings([(5 * i, kw) for i, kw in enumerate(powers)], POWER, "kW").soc((0, 40))
+        assert categories(session) == expected, after
+
+
+def test_many_short_dips_are_judged_in_good_time() -> None:
+    pairs = tuple((us(i / 60), 11.0 * (i % 2), POWER, "kW", None, None, None) for i in range(100_000))
+    assert categories(replace(charging(), sent=pairs)) == []

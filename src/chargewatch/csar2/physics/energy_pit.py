@@ -13,6 +13,8 @@ from chargewatch.features.register import WH_PER_KWH
 
 FEWEST_READINGS: Final = 6
 _LEVEL_WINDOW_S: Final = 1200.0  # two readings 15 min apart fall into it, whatever their jitter
+_LEVEL_STEPS: Final = 5
+_LEVEL_NEAR_S: Final = 300.0
 _TAIL: Final = 0.3
 _CONTRADICTED: Final = 0.8
 
@@ -83,7 +85,7 @@ def highest_before(flow: Sequence[Step]) -> list[float]:
 
 
 def level_before(flow: Sequence[Step], position: int, floor: int, depth: float) -> float:
-    """Returns the level right before a step: the median of the steps of the last 20 minutes that are not low.
+    """Returns the level right before a step: the median of the nearest steps before it that are not low.
 
     Steps before ``floor`` do not count. The last one may hold a part of the collapse: it counts only where it
     is alone.
@@ -93,7 +95,8 @@ def level_before(flow: Sequence[Step], position: int, floor: int, depth: float) 
     for i in range(position - 1, floor - 1, -1):
         step = flow[i]
         if ranked and (
-            start_s - step.end_s > _LEVEL_WINDOW_S or step.power_w <= depth * ranked[(len(ranked) - 1) // 2]
+            _too_far(start_s - step.end_s, len(ranked))
+            or step.power_w <= depth * ranked[(len(ranked) - 1) // 2]
         ):
             break
         insort(ranked, step.power_w)
@@ -103,16 +106,25 @@ def level_before(flow: Sequence[Step], position: int, floor: int, depth: float) 
 
 
 def _level_after(flow: Sequence[Step], last: int, low_w: float) -> float:
-    """Returns the level after a low run: the median of the next 20 minutes until the flow is low again."""
+    """Returns the level after a low run: the median of the nearest steps after it until the flow is low again.
+
+    The first one may hold a part of the recovery, or be the only one before a taper: it counts by itself.
+    """
     window: list[float] = []
     end_s = flow[last].end_s
-    for step in flow[last + 1 :]:
-        if step.power_w <= low_w or (window and step.start_s - end_s > _LEVEL_WINDOW_S):
+    for i in range(last + 1, len(flow)):
+        step = flow[i]
+        if step.power_w <= low_w or (window and _too_far(step.start_s - end_s, len(window))):
             break
         window.append(step.power_w)
-    if len(window) > 1:
-        del window[0]  # it may hold a part of the recovery
-    return median(window) if window else 0.0
+    if not window:
+        return 0.0
+    return max(window[0], median(window[1:])) if len(window) > 1 else window[0]
+
+
+def _too_far(seconds: float, steps: int) -> bool:
+    """Tells whether a step this far from a run, with so many between, says nothing on the level beside it."""
+    return seconds > _LEVEL_WINDOW_S or (steps >= _LEVEL_STEPS and seconds > _LEVEL_NEAR_S)
 
 
 def _trimmed(flow: Sequence[Step], pit: Pit, depth: float) -> Pit | None:
