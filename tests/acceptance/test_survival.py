@@ -95,7 +95,7 @@ def _kill_everything(service: Service) -> None:
     family = [psutil.Process(service.process.pid)]
     family += family[0].children(recursive=True)
     for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(ProcessLookupError):  # a backend may have ended by itself meanwhile
             os.kill(process.pid, signal.SIGKILL)
     service.client.close()
     service.process.wait(30)

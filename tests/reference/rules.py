@@ -58,7 +58,7 @@ def level_before(s, run_start, earliest):
 
 
 def level_after(s, run_end, before):
-    """Lower median of the nearest steps after the run, or the first of them if that is higher."""
+    """Lower median of the nearest steps after the run; their first, as a power reading, if that is higher."""
     taken = []
     for step in s.flow[run_end + 1 :]:
         if taken and too_far(step.start - s.flow[run_end].end, taken):
@@ -67,7 +67,9 @@ def level_after(s, run_end, before):
             break
         taken.append(step.w)
     if len(taken) > 1:
-        return max(taken[0], lower_median(taken[1:]))
+        first = s.flow[run_end + 1]
+        is_reading = first.first_reading == first.last_reading
+        return max(taken[0], lower_median(taken[1:])) if is_reading else lower_median(taken[1:])
     return taken[0] if taken else 0.0
 
 

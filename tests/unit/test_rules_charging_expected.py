@@ -290,3 +290,29 @@ def test_a_taper_is_looked_for_in_the_last_four_steps_at_least(
     powers = [11.0, 11.0, 11.0, *before, 0.0, 0.0, 0.0]
     session = charging().readings([(20 * i, kw) for i, kw in enumerate(powers)], POWER, "kW")
     assert categories(session.soc((0, 40), (20 * len(powers), 50))) == expected
+
+
+@pytest.mark.parametrize(("every_s", "expected"), [(50, EXPECTED), (60, []), (70, [])])
+def test_a_taper_lasts_at_least_2_minutes(every_s: float, expected: list[str]) -> None:
+    """Two steps below the level, of one interval each."""
+    powers = [*[11.0] * 30, 6.0, 3.0, *[0.0] * 60]
+    session = charging().readings([(every_s / 60 * i, kw) for i, kw in enumerate(powers)], POWER, "kW")
+    assert categories(session.soc((0, 40), (100, 50))) == expected
+
+
+@pytest.mark.parametrize(("wh", "expected"), [(499, EXPECTED), (500, []), (501, [])])
+def test_exactly_half_a_kwh_is_no_early_end(wh: float, expected: list[str]) -> None:
+    pairs = [(i, wh * min(i, 5) / 5) for i in range(80)]
+    assert categories(charging().readings(pairs, REGISTER, "Wh")) == expected
+
+
+def test_an_offer_that_is_first_sent_during_the_run() -> None:
+    session = low_soc(stops(90).power(every_s=60))
+    assert categories(session.readings([(65, 0), (95, 11_000)], POWER_OFFERED, "W")) == []
+    assert categories(session.readings([(50, 11_000)], POWER_OFFERED, "W")) == EXPECTED
+
+
+def test_without_a_step_before_the_last_one_nothing_is_partial() -> None:
+    """The only step before the run is the highest one: delivery broke off from it."""
+    session = charging().readings([(0, 0), (15, 2_000), (30, 2_000), (45, 2_000)], REGISTER, "Wh")
+    assert categories(session.readings([(0, 11_000)], POWER_OFFERED, "W")) == EXPECTED

@@ -108,7 +108,8 @@ def level_before(flow: Sequence[Step], position: int, floor: int, depth: float) 
 def _level_after(flow: Sequence[Step], last: int, low_w: float) -> float:
     """Returns the level after a low run: the median of the nearest steps after it until the flow is low again.
 
-    The first one may hold a part of the recovery, or be the only one before a taper: it counts by itself.
+    The first one may hold a part of the recovery, or be the only one before a taper: as a power reading it counts
+    by itself. A register's step says too little alone: a coarse register makes it twice what was delivered.
     """
     window: list[float] = []
     end_s = flow[last].end_s
@@ -119,7 +120,11 @@ def _level_after(flow: Sequence[Step], last: int, low_w: float) -> float:
         window.append(step.power_w)
     if not window:
         return 0.0
-    return max(window[0], median(window[1:])) if len(window) > 1 else window[0]
+    if len(window) == 1:
+        return window[0]
+    level_w = median(window[1:])
+    first = flow[last + 1]
+    return max(window[0], level_w) if first.first_s == first.last_s else level_w
 
 
 def _too_far(seconds: float, steps: int) -> bool:
