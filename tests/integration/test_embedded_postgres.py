@@ -459,6 +459,8 @@ def test_a_backend_dies(folder: Path, start: Callable[[Path], EmbeddedPostgres])
             return bool(query(postgres.dsn(), "SELECT 1"))
         return False
 
+    # Until the postmaster hears of the death it still answers, only to end everybody a moment later.
+    wait_until(lambda: "reinitializing" in (folder / "postgres.log").read_text())
     wait_until(recovered)
     assert_kept(postgres, number)
 

@@ -169,6 +169,8 @@ def test_what_is_counted_again_after_a_rollback_is_disputed() -> None:
     assert verdict.energy_kwh == pytest.approx(1 + 1.5)
     assert verdict.energy_disputed_kwh == pytest.approx(1.5)
     assert judge(registers(10, 11, 9, 10, 11, 12, 13)).energy_disputed_kwh == pytest.approx(2.0)
+    assert judge(registers(10, 11, 9, 9.5, 8, 8.5, 9, 9.5)).energy_disputed_kwh == pytest.approx(0.5 + 1.5)
+    assert judge(registers(10, 11, 0, 1, 2)).energy_disputed_kwh == 0.0  # a reset counts nothing twice
 
 
 # -------------------------------------------------------------------------------------- it is not this

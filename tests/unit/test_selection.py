@@ -1,5 +1,6 @@
 """Which readings count: one value per instant and signal (contract, section 2; ``docs/categories.md``)."""
 
+from math import isfinite
 from random import Random
 
 import numpy as np
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from chargewatch.ingest.builder import build_columns, kind_of
 from chargewatch.ingest.channels import Channel
+from chargewatch.ingest.readings import Reading, ReadingSet, source_of
+from chargewatch.ingest.readings import columns_of as columns_of_sets
 from chargewatch.ingest.selection import Selection, select
 from tests.nasty_sessions import sessions
 from tests.sessions import (
@@ -302,6 +305,22 @@ def test_any_order_of_arrival_gives_the_same_verdict(session: Session, seed: int
     assert verdict.past_anomalies == expected.past_anomalies
     assert (verdict.score, verdict.confidence) == (expected.score, expected.confidence)
     assert (verdict.sequence_length, verdict.energy_kwh) == (expected.sequence_length, expected.energy_kwh)
+
+
+@settings(
+    derandomize=True, deadline=None, max_examples=50, suppress_health_check=list(HealthCheck), database=None
+)
+@given(sessions(), st.integers(1, 9))
+def test_any_splitting_into_calls_gives_the_same_set_of_readings(session: Session, parts: int) -> None:
+    sent = [
+        Reading(one[0], repr(one[1]), source_of(*one[2:], None)) for one in session.sent if isfinite(one[1])
+    ]
+    whole, split = ReadingSet(sent), ReadingSet()
+    size = -(-len(sent) // parts) or 1
+    for start in range(0, len(sent), size):
+        split.apply(sent[start : start + size])
+    for column, other in zip(columns_of_sets([whole]), columns_of_sets([split]), strict=True):
+        assert np.array_equal(column, other)
 
 
 def test_sessions_of_a_batch_are_kept_apart() -> None:
