@@ -6,7 +6,7 @@ acknowledged reading is lost. The version grows by one with each call that chang
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 import msgspec
@@ -349,6 +349,24 @@ def _same_json(a: str, b: str) -> bool:
     return bool(msgspec.json.decode(a) == msgspec.json.decode(b))
 
 
+#: The analysis fields of a session that has no verdict.
+_UNJUDGED: Final[dict[str, Any]] = {
+    "status": "pending",
+    "analyzed_version": None,
+    "analyzed_at": None,
+    "model_id": None,
+    "model_version": None,
+    "is_anomaly": None,
+    "anomaly_score": None,
+    "anomaly_confidence": None,
+    "is_recurring": None,
+    "is_incident": None,
+    "anomaly_count": 0,
+    "categories": [],
+    "verdict": None,
+}
+
+
 def _new_row(external_id: str, station_id: UUID, now: datetime) -> SessionRow:
     return SessionRow(
         session_id=uuid4(),
@@ -367,20 +385,8 @@ def _new_row(external_id: str, station_id: UUID, now: datetime) -> SessionRow:
         out_of_order_count=0,
         begins_at=now,
         last_reading_at=None,
-        status="pending",
-        analyzed_version=None,
-        analyzed_at=None,
-        model_id=None,
-        model_version=None,
-        is_anomaly=None,
-        anomaly_score=None,
-        anomaly_confidence=None,
-        is_recurring=None,
-        is_incident=None,
         was_anomalous=False,
-        anomaly_count=0,
-        categories=[],
-        verdict=None,
+        **_UNJUDGED,
     )
 
 
@@ -405,21 +411,7 @@ def _with_readings(
 
 
 def _pending(row: SessionRow) -> SessionRow:
-    return row._replace(
-        status="pending",
-        analyzed_version=None,
-        analyzed_at=None,
-        model_id=None,
-        model_version=None,
-        is_anomaly=None,
-        anomaly_score=None,
-        anomaly_confidence=None,
-        is_recurring=None,
-        is_incident=None,
-        anomaly_count=0,
-        categories=[],
-        verdict=None,
-    )
+    return row._replace(**_UNJUDGED)
 
 
 def _analysed(row: SessionRow, verdict: Verdict, now: datetime, *, recurring: bool) -> SessionRow:
