@@ -150,6 +150,9 @@ def statuses_of(operation: Operation, path: str, *, protected: bool) -> tuple[in
     return tuple(sorted(found))
 
 
+_LAST_TAG: Final = "Operation"
+
+
 def build_document(routes: Iterable[Route]) -> Document:
     """Returns the document of these routes."""
     routes = list(routes)
