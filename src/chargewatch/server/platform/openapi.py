@@ -154,8 +154,8 @@ _LAST_TAG: Final = "Operation"
 
 
 def build_document(routes: Iterable[Route]) -> Document:
-    """Returns the document of these routes."""
-    routes = list(routes)
+    """Returns the document of these routes; what the API is for comes first, how to run it last."""
+    routes = sorted(routes, key=lambda route: route.operation.tag == _LAST_TAG)
     operations = [route.operation for route in routes]
     incoming = [
         one for operation in operations for one in (operation.request, operation.query) if one is not None
