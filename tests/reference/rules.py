@@ -3,14 +3,18 @@
 Each takes a ``session.Session`` and returns findings (category, start µs, end µs, severity), times since 1970.
 """
 
-from tests.reference.session import (
+from tests.reference.readings import (
     MOMENT,
     at,
     between,
-    energy_until,
     lower_median,
     neighbours,
+)
+from tests.reference.register import (
     rise_of,
+)
+from tests.reference.session import (
+    energy_until,
     steady_register,
 )
 

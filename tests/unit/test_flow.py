@@ -71,6 +71,13 @@ def test_the_register_shows_what_two_power_readings_missed() -> None:
     assert len(power_steps(times, [100, 100, 100], {0: 0.0, 300: 35.0, 600: 70.0}, 1.0)) == 3
 
 
+@pytest.mark.parametrize(("mean_w", "steps"), [(12_790, 3), (12_810, 4)])
+def test_the_register_must_show_more_than_losses_and_noise(mean_w: float, steps: int) -> None:
+    """1.25 × 10 kW + 0.3 kW, with a register of 1 Wh that may have counted one too many."""
+    register = {0: 0.0, 300: 833.0, 600: 833.0 + mean_w / 12 + 1}
+    assert len(power_steps([0, 300, 600], [10_000, 10_000, 10_000], register, 1.0)) == steps
+
+
 def test_a_ramp_between_two_power_readings_is_no_contradiction() -> None:
     steps = power_steps([0, 300, 600], [0, 11_000, 11_000], {0: 0.0, 300: 600.0, 600: 1_517.0}, 1.0)
     assert [s.power_w for s in steps] == [0, 11_000, 11_000]
@@ -136,6 +143,8 @@ def test_falling_steps_and_rises_beyond_belief_are_left_out() -> None:
     ]
     wild = register_steps(times, [0, 100, 100_100, 100_200, 100_300], 1.0, 400_000)
     assert [s.power_w for s in wild] == [6_000, 6_000, 6_000]
+    assert len(register_steps([0, 3600, 7200], [0, 400_000, 800_000], 1.0, 400_000)) == 2
+    assert len(register_steps([0, 3600, 7200], [0, 400_001, 800_000], 1.0, 400_000)) == 1
 
 
 def test_a_register_that_never_moves_is_one_step() -> None:
@@ -212,6 +221,8 @@ def test_offers() -> None:
     offered = charging().reading(0, 16, "Current.Offered")
     assert record(offered).offered_w.value == [16 * 230]
     assert record(offered.reading(0, 120, VOLTAGE)).offered_w.value == [16 * 120]
+    assert record(offered.reading(0, 100, VOLTAGE)).offered_w.value == [16 * 100]
+    assert record(offered.reading(0, 90, VOLTAGE)).offered_w.value == [16 * 230]
     assert record(offered.reading(0, 400, VOLTAGE)).offered_w.value == [16 * 400]
     phased = offered
     for phase in ("L1", "L2", "L3"):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargewatch.features.register import falls, greatest_rise_wh, resolution_wh, steady, tolerance_wh
-from tests.reference import session as twin
+from tests.reference import register as twin
 
 FIVE_MINUTES = 300.0
 

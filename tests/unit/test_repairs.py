@@ -108,6 +108,30 @@ def test_a_lifetime_end_after_samples_from_zero() -> None:
     assert ends(0, [0, 900, 1_800], 7_000_000) == {4: NoteCode.REGISTER_MIXED}
 
 
+@pytest.mark.parametrize(("first", "foreign"), [(1_020, False), (1_021, True)])
+def test_samples_must_begin_well_above_zero_to_tell_their_end_from_a_sessions_own(
+    first: float, foreign: bool
+) -> None:
+    """2 × (0.5 kWh and the tolerance)."""
+    assert bool(ends(None, [first, first + 900, first + 1_800], 1_800)) is foreign
+
+
+@pytest.mark.parametrize(
+    ("end", "foreign"), [(1_800 + 510, False), (1_800 + 511, True), (1_800 - 510, False), (1_800 - 511, True)]
+)
+def test_an_end_of_the_sessions_own_to_half_a_kwh(end: float, foreign: bool) -> None:
+    assert bool(ends(None, [7_000_000, 7_000_900, 7_001_800], end)) is not foreign
+
+
+@pytest.mark.parametrize(
+    ("first", "end", "foreign"),
+    [(0, 28_000, False), (0, 28_001, True), (10_000, 7_000_000, True), (10_001, 7_000_000, False)],
+)
+def test_a_lifetime_end_is_far_above_samples_from_about_zero(first: float, end: float, foreign: bool) -> None:
+    """Ten times the last sample and 1 kWh; the samples begin at 10 kWh or less; 12 kW are rated."""
+    assert bool(ends(None, [first, first + 900, first + 1_800], end, power_w=12_000)) is foreign
+
+
 @pytest.mark.parametrize("fall", [11, 400, 1_500, 1_800])
 def test_an_end_below_samples_from_zero_is_a_fall(fall: float) -> None:
     assert ends(None, [0, 900, 1_800], 1_800 - fall) == {}
@@ -168,6 +192,18 @@ def test_a_single_reading_in_another_unit() -> None:
     wh = [5_000.0 + 900 * i for i in range(20)]
     odd = [v / 1000 if i == 7 else v for i, v in enumerate(wh)]
     assert undo_unit_switches(at(20), odd, TOLERANCE_WH, UNKNOWN) == (pytest.approx(wh), 2)
+
+
+@pytest.mark.parametrize(("second", "switches"), [(100.0, 1), (99.0, 0)])
+def test_a_register_of_100_wh_is_rescaled(second: float, switches: int) -> None:
+    wh = [second - 1, second, (second + 900) * 1000, (second + 1_800) * 1000]
+    assert undo_unit_switches(at(4), wh, TOLERANCE_WH, UNKNOWN)[1] == switches
+
+
+@pytest.mark.parametrize(("third", "switches"), [(25_010.0, 1), (25_020.0, 0)])
+def test_the_rescaled_register_rises_by_no_more_than_could_be_delivered(third: float, switches: int) -> None:
+    """60 kW for 5 minutes are 5 kWh; plus the tolerance."""
+    assert undo_unit_switches(at(3), [19_900.0, 20_000.0, third * 1000], TOLERANCE_WH, 60_000)[1] == switches
 
 
 def test_a_register_below_100_wh_is_not_rescaled() -> None:
