@@ -8,7 +8,7 @@ Times are minutes after ``START``, powers kW, energies kWh. ``charging`` fixes w
 ``power``, ``soc``, ``offer`` and ``reading`` add what a meter sends of it, in the order in which it arrives.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import floor
@@ -193,12 +193,8 @@ class Session:
         return replace(self, declared={**self.declared, **declared})
 
 
-class Change:
-    """A function (minutes, value) → value or None."""
-
-    def __call__(self, at: float, value: float) -> float | None:
-        """Returns what is sent instead."""
-        raise NotImplementedError
+#: A function (minutes, value) → value, or None for what is not sent.
+Change = Callable[[float, float], float | None]
 
 
 def charging(*pieces: tuple[float, float]) -> Session:
