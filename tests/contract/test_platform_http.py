@@ -17,11 +17,12 @@ from litestar import Router, get, post
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
+from chargewatch.server.platform.body_memory import BodyLimits
 from chargewatch.server.platform.health import Draining
 from chargewatch.server.platform.http import ApiRequest, json_response, read_json, read_query
-from chargewatch.server.platform.http_protocol import HttpProtocol
+from chargewatch.server.platform.http_protocol import ConnectionLimits
 from chargewatch.server.platform.openapi import Operation
-from chargewatch.server.platform.request_body import inflate, read_body
+from chargewatch.server.platform.request_body import inflate
 from chargewatch.server.process import GracefulServer, ServeError, StopTimes, listen, url_of
 from tests.asgi_driver import Driver, Reply, platform_app
 
@@ -64,11 +65,6 @@ async def small(request: ApiRequest) -> ASGIApp:
     return json_response({"length": len((await read_json(request, Payload, limit=LIMIT)).text)})
 
 
-@post("/slow", opt={"scope": "write", "operation": Operation(summary="L", request=Payload)})
-async def slow(request: ApiRequest) -> ASGIApp:
-    return json_response(len(await read_body(request, deadline_s=0.05)))
-
-
 @get("/filter", opt={"scope": "read", "operation": Operation(summary="F", query=Filter)})
 async def filtered(request: ApiRequest) -> ASGIApp:
     return json_response(read_query(request, Filter))
@@ -95,7 +91,7 @@ async def large() -> ASGIApp:
     return json_response("x" * 20 * MIB)
 
 
-ROUTER = Router("/v1", route_handlers=[payload, small, slow, filtered, thing, part, wait, large])
+ROUTER = Router("/v1", route_handlers=[payload, small, filtered, thing, part, wait, large])
 
 
 @pytest.fixture
@@ -211,12 +207,14 @@ async def test_no_more_is_read_than_the_limit(api: Driver) -> None:
     assert read == 3
 
 
-async def test_a_slow_body_is_a_408(api: Driver) -> None:
+async def test_a_slow_body_is_a_408() -> None:
+    api = platform_app([ROUTER], body_limits=BodyLimits(deadline_s=0.05))
+
     async def silent() -> dict[str, Any]:
         await asyncio.sleep(60)
         return {}
 
-    reply = await api.call("POST", "/v1/slow", receive=silent)
+    reply = await api.call("POST", "/v1/payload", receive=silent)
     assert (*code(reply), reply.headers["connection"]) == (408, "body_too_slow", "close")
 
 
@@ -477,15 +475,11 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 
 @pytest.fixture
-async def wire_server(
-    api: Driver, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Wire, GracefulServer]]:
-    monkeypatch.setattr(HttpProtocol, "head_deadline_s", 0.3)
-    monkeypatch.setattr(HttpProtocol, "leftover_deadline_s", 0.3)
-    monkeypatch.setattr(HttpProtocol, "reading_deadline_s", 0.3)
+async def wire_server(api: Driver) -> AsyncIterator[tuple[Wire, GracefulServer]]:
+    limits = ConnectionLimits(header_deadline_s=0.3, leftover_deadline_s=0.3, answer_deadline_s=0.3)
     listener = listen("127.0.0.1", 0)
     ready = asyncio.Event()
-    server = GracefulServer(api.app, Draining(), ready.set, StopTimes(notice_s=0.0, finish_s=5))
+    server = GracefulServer(api.app, Draining(), ready.set, StopTimes(notice_s=0.0, finish_s=5), limits)
     task = asyncio.create_task(server.serve([listener]))
     port = listener.getsockname()[1]
     async with asyncio.timeout(5):
