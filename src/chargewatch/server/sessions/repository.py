@@ -118,12 +118,12 @@ SELECT created_at, updated_at FROM changed
 
 _CREATE: Final = "SELECT * FROM create_session($1, $2, $3, $4, $5, $6, $7, $8)"
 
-# `IS NOT DISTINCT FROM` would not use the index on connectors.
+# As the index on connectors has it: an unknown evse or connector is ''.
 _RECENT: Final = """
 SELECT categories FROM sessions
- WHERE tenant_id = $1 AND station_id = $2 AND evse_id {} AND connector_id {} AND status = 'active'
-   AND session_id <> $3 AND begins_at < $4 AND begins_at >= $5
- ORDER BY begins_at DESC, session_id LIMIT $6
+ WHERE tenant_id = $1 AND station_id = $2 AND coalesce(evse_id, '') = $3 AND coalesce(connector_id, '') = $4
+   AND status = 'active' AND session_id <> $5 AND begins_at < $6 AND begins_at >= $7
+ ORDER BY begins_at DESC, session_id LIMIT $8
 """
 
 
@@ -291,20 +291,16 @@ def _chunk(readings: Sequence[Reading]) -> tuple[int, int, bytes]:
 
 async def recent_categories(connection: Connection, tenant_id: UUID, row: SessionRow) -> list[list[str]]:
     """Returns the categories of the newest analysed sessions of the same connector that began before this one."""
-    named = [name for name in (row.evse_id, row.connector_id) if name is not None]
-    numbers = iter(range(7, 9))
-    matches = [
-        "IS NULL" if name is None else f"= ${next(numbers)}" for name in (row.evse_id, row.connector_id)
-    ]
     rows = await connection.fetch(
-        _RECENT.format(*matches),
+        _RECENT,
         tenant_id,
         row.station_id,
+        row.evse_id or "",
+        row.connector_id or "",
         row.session_id,
         row.begins_at,
         row.begins_at - RECURRENCE_WINDOW,
         RECURRENCE_SESSIONS,
-        *named,
     )
     return [list(r["categories"]) for r in rows]
 
