@@ -25,6 +25,7 @@ from chargewatch.server.platform.openapi import Operation
 from chargewatch.server.platform.problems import Problem, ProblemTable, invalid_field, not_found
 from chargewatch.server.sessions import examples, payloads
 from chargewatch.server.sessions.payloads import InvalidField
+from chargewatch.server.sessions.rows import Stored
 from chargewatch.server.sessions.schemas import (
     MeterValueOut,
     ReadingsIn,
@@ -39,7 +40,6 @@ from chargewatch.server.sessions.schemas import (
 from chargewatch.server.sessions.service import (
     MOST_READINGS,
     SessionNotFound,
-    Stored,
     TooManyReadings,
     VersionMismatch,
 )
