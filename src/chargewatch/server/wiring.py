@@ -23,6 +23,7 @@ from chargewatch.server.platform.health import (
     models_check,
     schema_check,
 )
+from chargewatch.server.platform.idempotency import Idempotency
 from chargewatch.server.platform.metrics import set_pool
 from chargewatch.server.sessions.listing import SessionList
 from chargewatch.server.sessions.service import SessionService
@@ -42,6 +43,7 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     authenticator: Authenticator
     sessions: SessionService
     session_list: SessionList
+    idempotency: Idempotency
 
 
 @asynccontextmanager
@@ -95,6 +97,7 @@ def wire(settings: Settings, database: Database) -> Wiring:
         authenticator=Authenticator(database, settings.key_cache_s),
         sessions=SessionService(database, Analyser(), settings.session_idle_s),
         session_list=SessionList(database),
+        idempotency=Idempotency(database, settings.idempotency_kept_s, settings.idempotency_lease_s),
     )
 
 
