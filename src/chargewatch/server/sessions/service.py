@@ -173,25 +173,28 @@ class SessionService:
         self._sessions.take((tenant_id, opened.row.external_id))
 
     async def recheck(self, tenant_id: UUID, session_id: UUID) -> bool:
-        """Judges a session anew without a push; returns whether that changed its verdict.
+        """Judges a session anew without a push; returns whether that changed its verdict."""
+        async with self._database.tenant_transaction(tenant_id) as connection:
+            return await self.recheck_in(connection, tenant_id, session_id)
+
+    async def recheck_in(self, connection: Connection, tenant_id: UUID, session_id: UUID) -> bool:
+        """Does so in a transaction of the caller's.
 
         A changed verdict is a new version: the session became over, or it shows in another session's light.
         """
-        async with self._database.tenant_transaction(tenant_id) as connection:
-            found = await repository.find_internal(connection, tenant_id, session_id)
-            if found is None:
-                return False
-            opened = _opened(found)
-            row = opened.row
-            assert row is not None
-            readings = ReadingSet(await repository.load_readings(connection, tenant_id, session_id))
-            now = utc_now()
-            after, _ = await self._judge.judged_row(
-                connection, tenant_id, row._replace(version=row.version + 1), opened.facts, readings, now
-            )
-            changed = not rows.same_verdict(row, after)
-            stored = after if changed else row._replace(recheck_at=after.recheck_at)
-            await repository.update_session(connection, tenant_id, stored, [], replace=False)
+        found = await repository.find_internal(connection, tenant_id, session_id)
+        if found is None:
+            return False
+        opened = _opened(found)
+        row = opened.row
+        assert row is not None
+        readings = ReadingSet(await repository.load_readings(connection, tenant_id, session_id))
+        after, _ = await self._judge.judged_row(
+            connection, tenant_id, row._replace(version=row.version + 1), opened.facts, readings, utc_now()
+        )
+        changed = not rows.same_verdict(row, after)
+        stored = after if changed else row._replace(recheck_at=after.recheck_at)
+        await repository.update_session(connection, tenant_id, stored, [], replace=False)
         self._sessions.take((tenant_id, row.external_id))
         return changed
 
