@@ -10,6 +10,7 @@ Handlers return `Answer`s (annotated as ``ASGIApp``): the framework passes them 
 """
 
 import functools
+import hashlib
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping
@@ -104,9 +105,11 @@ async def read_json(request: Request[Any, Any, Any], type_: type[T], *, limit: i
         detail = "The body must be JSON in UTF-8: send Content-Type: application/json."
         raise Problem(415, "unsupported_media_type", detail, headers={"Accept": "application/json"})
     body = await read_body(request, limit, factor=_DECODED_FACTOR)
+    if b"idempotency-key" in context.headers:
+        context.body_digest = hashlib.sha256(body).digest()
     if len(body) < _LARGE_BODY:
         return strict_json.decode(body, type_)
-    return await context.body.in_thread(large_json.decode, body, type_)
+    return await context.body_share.in_thread(large_json.decode, body, type_)
 
 
 def read_query(request: Request[Any, Any, Any], type_: type[T]) -> T:

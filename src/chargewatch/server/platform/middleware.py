@@ -63,7 +63,7 @@ class Platform:
             return
         started_at = perf_counter()
         context = begin_context(scope)
-        context.body = self._bodies.share()
+        context.body_share = self._bodies.share()
         exchange = _Exchange(scope, context, send, closes=self._is_draining())
         self._in_flight += 1
         IN_FLIGHT.inc()
@@ -72,7 +72,7 @@ class Platform:
         finally:
             self._in_flight -= 1
             IN_FLIGHT.dec()
-            context.body.release()
+            context.body_share.release()
             self._note(exchange, perf_counter() - started_at)
 
     async def _answer(self, exchange: "_Exchange", receive: AsgiReceive) -> None:

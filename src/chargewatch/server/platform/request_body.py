@@ -53,12 +53,12 @@ async def read_body(request: Request[Any, Any, Any], limit: int = LARGEST_BODY, 
     if encoding not in (b"identity", b"gzip", b"x-gzip"):
         detail = "The body is compressed in another way than gzip."
         raise Problem(415, "unsupported_encoding", detail, headers={"Accept-Encoding": "gzip"})
-    body = await _receive(request, context.body, limit, factor)
+    body = await _receive(request, context.body_share, limit, factor)
     if encoding == b"identity":
         return body
-    inflated = await _inflate(context.body, body, limit)
-    if not context.body.grow(len(inflated), factor):
-        await context.body.wait_and_grow(len(inflated), factor)
+    inflated = await _inflate(context.body_share, body, limit)
+    if not context.body_share.grow(len(inflated), factor):
+        await context.body_share.wait_and_grow(len(inflated), factor)
     return inflated
 
 
