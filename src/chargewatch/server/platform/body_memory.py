@@ -1,7 +1,8 @@
 """How much of the memory and of the processor the bodies of all calls together may take in one process.
 
-Every call holds a share, which grows with what it has read and ends with the call. When there is no room, a
-call waits for a moment and is then asked to come back. A small body always has room.
+Every call holds a share, which grows with what it has read and ends with the call. When there is no room left,
+one call may take more than that, so that bodies that wait for each other half read come to an end; others wait
+for a moment and are then asked to come back. A small body always has room.
 
 Work on a large body (inflating, decoding) happens in a thread, one body at a time: threads contend with the
 event loop for the interpreter, and with one of them other calls wait for milliseconds, with eight for long.
@@ -43,6 +44,8 @@ class BodyMemory:
         self.limits = limits
         self.used = 0
         """Bytes that all calls hold now."""
+        self._beyond: BodyShare | None = None
+        """The one call that may take more than there is."""
         self._freed = asyncio.Event()
         self._turn = asyncio.Semaphore(1)
 
@@ -50,10 +53,12 @@ class BodyMemory:
         """Returns the share of a new call."""
         return BodyShare(self)
 
-    def take(self, size: int, own: int) -> bool:
-        """Takes bytes for a call that holds ``own``; the only call that holds any gets all it wants."""
-        if self.used + size > self.limits.memory_bytes and self.used > own:
-            return False
+    def take(self, size: int, share: "BodyShare") -> bool:
+        """Takes bytes for a call, if there are any for it."""
+        if self.used + size > self.limits.memory_bytes:
+            if self._beyond not in (None, share):
+                return False
+            self._beyond = share
         self.used += size
         return True
 
@@ -62,9 +67,11 @@ class BodyMemory:
         self._freed.clear()
         await self._freed.wait()
 
-    def give_back(self, size: int) -> None:
-        """Frees bytes."""
+    def give_back(self, size: int, share: "BodyShare") -> None:
+        """Frees the bytes of a call."""
         self.used -= size
+        if self._beyond is share:
+            self._beyond = None
         self._freed.set()
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
@@ -107,7 +114,7 @@ class BodyShare:
         """
         more = (self._read + size - FREE_BYTES) * factor - self._taken
         if more > 0:
-            if not self._memory.take(more, self._taken):
+            if not self._memory.take(more, self):
                 return False
             self._taken += more
         self._read += size
@@ -133,7 +140,7 @@ class BodyShare:
     def release(self) -> None:
         """Ends the share."""
         if self._taken:
-            self._memory.give_back(self._taken)
+            self._memory.give_back(self._taken, self)
             self._read = self._taken = 0
 
 

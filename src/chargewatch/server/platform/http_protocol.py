@@ -41,7 +41,9 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     answer_deadline_s: float = 120.0
     """For the client to read what was sent to it."""
     leftover_deadline_s: float = 5.0
-    """For the rest of a body that nobody reads, which is thrown away, and for a client to read its refusal."""
+    """For the rest of a body that nobody reads, which is thrown away."""
+    farewell_deadline_s: float = 1.5
+    """For a client that still sends to read the last answer before its connection is gone."""
     arrival_deadline_s: float = 0.5
     """A stopping server waits so long for the request of a client that has just connected."""
     most_connections: int = 4096
@@ -132,6 +134,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._stage = "body"
         self._clear_deadline()
+        self.cycle.transport = cast("asyncio.Transport", _Exit(self))
         if self._is_last or self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
@@ -151,7 +154,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Ends the call; a body that is still coming is thrown away, for a while."""
         super().on_response_complete()
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_over:
             self._watch_the_rest()
         elif self._stage == "body" and not self.pipeline:
             self._set_deadline(self._limits.leftover_deadline_s)
@@ -211,16 +214,27 @@ class HttpProtocol(HttpToolsProtocol):
             self._end(problem)
 
     def _end(self, problem: Problem) -> None:
-        """Sends a last answer, and gives the client a moment to read it.
+        """Sends a last answer."""
+        self.transport.write(_answer(problem, self.headers))
+        self._say_farewell()
 
-        Closing at once, while it still sends, would reset the connection and take the answer along.
+    def _say_farewell(self) -> None:
+        """Closes the connection of a client that may still be sending.
+
+        Closing at once would reset the connection and take along the answer that the client has not read yet.
         """
         self._is_over = True
-        self.transport.write(_answer(problem, self.headers))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-        self._set_deadline(self._limits.leftover_deadline_s)
+        self._set_deadline(self._limits.farewell_deadline_s)
+
+    def close_after_call(self) -> None:
+        """Closes the connection after the answer to its last call."""
+        if self._stage == "body" and not self.transport.is_closing():
+            self._say_farewell()
+        else:
+            self.transport.close()
 
     def _watch_reading(self) -> None:
         self._clear_reading_deadline()
@@ -255,6 +269,19 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _is_between_calls(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+
+class _Exit:
+    """The connection as a call sees it: what it closes is closed gently."""
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._protocol = protocol
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        """Closes it."""
+        self._protocol.close_after_call()
 
 
 def protocol_with(limits: ConnectionLimits) -> type[asyncio.Protocol]:

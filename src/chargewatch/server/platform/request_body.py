@@ -11,6 +11,7 @@ closes the connection (`http_protocol`), so that the answer still reaches the cl
 
 import asyncio
 import zlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 from litestar import Request
@@ -26,6 +27,8 @@ _SMALL: Final = 64 * 1024
 #: A body compressed to less than this is inflated at once, others in a thread.
 _SMALL_COMPRESSED: Final = 8 * 1024
 _MOST_MEMBERS: Final = 64
+#: So much is inflated in one go.
+_PIECE: Final = 1024 * 1024
 
 
 class ClientDisconnected(Exception):
@@ -132,23 +135,32 @@ def inflate(body: bytes, limit: int) -> bytes:
     """
     room = min(limit, max(len(body) * LARGEST_RATIO, _SMALL))
     parts: list[bytes] = []
-    rest = body
-    while rest or not parts:
-        if len(parts) == _MOST_MEMBERS:
+    rest, members = body, 0
+    while rest or not members:
+        if members == _MOST_MEMBERS:
             raise Problem(400, "malformed_gzip", f"The gzip body has more than {_MOST_MEMBERS} members.")
         member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        try:
-            part = member.decompress(rest, room + 1)
-        except zlib.error:
-            raise Problem(400, "malformed_gzip", "The body is not gzip.") from None
-        room -= len(part)
-        if room < 0:
-            raise too_large(limit)
-        if not member.eof:
-            raise Problem(400, "malformed_gzip", "The gzip body is cut off.")
-        parts.append(part)
+        members += 1
+        for part in _inflated(member, rest):
+            room -= len(part)
+            if room < 0:
+                raise too_large(limit)
+            parts.append(part)
         rest = member.unused_data
     return b"".join(parts)
+
+
+def _inflated(member: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
+    """Yields what a member of a gzip body holds, in pieces."""
+    while not member.eof:
+        try:
+            part = member.decompress(data, _PIECE)
+        except zlib.error:
+            raise Problem(400, "malformed_gzip", "The body is not gzip.") from None
+        data = member.unconsumed_tail
+        if not part and not data and not member.eof:
+            raise Problem(400, "malformed_gzip", "The gzip body is cut off.")
+        yield part
 
 
 def too_large(limit: int) -> Problem:
