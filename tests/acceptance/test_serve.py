@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,13 @@ def command(*arguments: str | Path) -> list[str]:
 class Service:
     """A running ``serve``."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> None:
         self.log_file = folder.with_suffix(f".{time.monotonic_ns()}.log")
         began = time.perf_counter()
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command("--data-dir", folder, "--port", "0", *arguments),
-                env=environment(),
+                env=environment(**(settings or {})),
                 cwd=folder.parent,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -313,6 +314,19 @@ def _fresh_call(service: Service) -> int:
 def _replace_one_under_load(service: Service) -> None:
     """Clients that go on calling while a process of two is stopped and replaced see no failure."""
     statuses: list[int] = []
+    with calling(service, statuses):
+        first = service.servers()[0]
+        first.send_signal(signal.SIGTERM)
+        assert eventually(lambda: not _alive(first))
+        assert eventually(lambda: len(service.servers()) == 2)
+        time.sleep(0.3)
+    assert len(statuses) > 20
+    assert set(statuses) == {200}
+
+
+@contextlib.contextmanager
+def calling(service: Service, statuses: list[int]) -> Iterator[None]:
+    """Four clients call all the while, and note what they get; what fails on the way raises."""
     done = threading.Event()
 
     def keep_calling() -> None:
@@ -320,19 +334,14 @@ def _replace_one_under_load(service: Service) -> None:
             while not done.is_set():
                 statuses.append(client.get(service.url + "/v1/sessions").status_code)
 
-    callers = [threading.Thread(target=keep_calling) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    first = service.servers()[0]
-    first.send_signal(signal.SIGTERM)
-    assert eventually(lambda: not _alive(first))
-    assert eventually(lambda: len(service.servers()) == 2)
-    time.sleep(0.3)
-    done.set()
-    for caller in callers:
-        caller.join()
-    assert len(statuses) > 20
-    assert set(statuses) == {200}
+    with ThreadPoolExecutor(4) as callers:
+        calls = [callers.submit(keep_calling) for _ in range(4)]
+        try:
+            yield
+        finally:
+            done.set()
+        for call in calls:
+            call.result()
 
 
 def _answering(service: Service) -> int:
@@ -341,6 +350,23 @@ def _answering(service: Service) -> int:
         httpx.get(service.url + "/healthz", trust_env=False)
     started = [line for line in service.lines() if line["event"] == "Application startup complete."]
     return len(started)
+
+
+def test_sighup_replaces_the_processes_without_losing_a_call(folder: Path) -> None:
+    with serving(folder, "--processes", "2") as service:
+        assert eventually(lambda: _answering(service) >= 2), service.log()
+        before = {server.pid for server in service.servers()}
+        statuses: list[int] = []
+        with calling(service, statuses):
+            service.process.send_signal(signal.SIGHUP)
+            assert eventually(lambda: "processes_replaced" in service.log(), 60), service.log()
+        after = {server.pid for server in service.servers()}
+        assert len(after) == 2
+        assert not before & after
+        assert len(statuses) > 20
+        assert set(statuses) == {200}, "a call failed while the processes were replaced"
+        assert "process_ended" not in service.log()
+        assert service.stop(signal.SIGTERM) == 0
 
 
 def test_processes_end_with_their_supervisor(folder: Path) -> None:

@@ -98,7 +98,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 120.0
     body_memory_mb: Annotated[
         int, Setting(integer(1, 65536), "MiB that the bodies of all calls of one process may take together")
-    ] = 256
+    ] = 128
     body_wait_s: Annotated[
         float, Setting(seconds(0.001, 60), "how long a call with a large body waits for room before its 503")
     ] = 5.0

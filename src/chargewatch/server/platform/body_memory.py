@@ -31,7 +31,7 @@ class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How long a client may take, and the longest that it may fall behind `min_rate`."""
     min_rate: int = 32 * 1024
     """Bytes a second that buy a large body on a slow line more time than that."""
-    memory_bytes: int = 256 * MIB
+    memory_bytes: int = 128 * MIB
     """For the bodies of all calls together."""
     wait_s: float = 5.0
     """How long a call waits for memory, and for its turn in the thread."""
@@ -87,7 +87,10 @@ class BodyMemory:
             raise _overloaded() from None
         running = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
         running.add_done_callback(lambda _: self._turn.release())
-        return await asyncio.shield(running)  # a call that ends meanwhile does not end the thread's work
+        try:
+            return await asyncio.shield(running)  # a call that ends meanwhile does not end the thread's work
+        finally:
+            del running  # else its exception and this frame hold each other, and the body
 
 
 class BodyShare:
