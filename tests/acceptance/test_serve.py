@@ -121,8 +121,8 @@ def session(session_id: str, readings: int = 3) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *arguments: str) -> Iterator[Service]:
-    service = Service(folder, *arguments)
+def serving(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> Iterator[Service]:
+    service = Service(folder, *arguments, settings=settings)
     try:
         yield service
     finally:
