@@ -23,28 +23,9 @@ from chargewatch.ingest.transactions import TransactionBook
 #: So many readings are held back at most, to give each session's out together.
 MOST_HELD: Final = 50_000
 
-_STATION_NAMES: Final = frozenset(
-    [
-        "station",
-        "stationid",
-        "chargingstationid",
-        "chargingstation",
-        "chargepoint",
-        "chargepointid",
-        "chargingpointid",
-    ]
-    + [
-        "cp",
-        "cpid",
-        "chargebox",
-        "chargeboxid",
-        "chargeboxidentity",
-        "charger",
-        "chargerid",
-        "identity",
-        "clientid",
-        "client",
-    ]
+#: What envelopes call the station, compared in lower case without ``_`` and ``-``.
+_STATION_FIELD: Final = re.compile(
+    r"(?:charg(?:e|ing)(?:station|point|box)|charger|station|cp|client)(?:id(?:entity)?)?|identity"
 )
 _FRAME: Final = re.compile(r'\[\s*[2346]\s*,\s*"')
 _NAMED: Final = re.compile(
@@ -172,7 +153,9 @@ def _station_of_envelope(text: bytes) -> str:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Unreadable((), "the line is not JSON", "malformed_json") from None
     for name, value in fields.items():
-        if name.lower().replace("_", "").replace("-", "") in _STATION_NAMES and isinstance(value, str | int):
+        if _STATION_FIELD.fullmatch(name.lower().replace("_", "").replace("-", "")) and isinstance(
+            value, str | int
+        ):
             return _station(str(value))
     raise _no_station()
 
