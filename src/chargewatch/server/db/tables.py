@@ -16,7 +16,7 @@ TENANT_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "sessions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "reading_chunks": ("SELECT", "INSERT", "DELETE"),
     "session_counts": ("SELECT", "INSERT", "DELETE"),
-    "session_rechecks": ("SELECT", "INSERT", "DELETE"),
+    "session_rechecks": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "idempotency_keys": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "ocpp_transactions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }

@@ -102,22 +102,22 @@ RETURNS TABLE (outcome text, created_at timestamptz, updated_at timestamptz)
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    found record;
+    present record;
 BEGIN
     PERFORM set_config('app.tenant', tenant::text, true);
-    SELECT s.version, s.station_id, k.managed, k.rated_power_kw INTO found
+    SELECT s.version, s.station_id, k.managed, k.rated_power_kw INTO present
       FROM sessions s JOIN stations k USING (tenant_id, station_id)
      WHERE s.tenant_id = tenant AND s.session_id = session FOR UPDATE OF s;
     IF NOT FOUND THEN
         outcome := 'gone';
-    ELSIF found.version <> known_version THEN
+    ELSIF present.version <> known_version THEN
         outcome := 'moved_on';
-    ELSIF found.managed IS DISTINCT FROM assumed_managed
-          OR found.rated_power_kw IS DISTINCT FROM assumed_rated_power_kw THEN
+    ELSIF present.managed IS DISTINCT FROM assumed_managed
+          OR present.rated_power_kw IS DISTINCT FROM assumed_rated_power_kw THEN
         outcome := 'assumed';
     ELSIF changed ->> 'connector_id' IS NOT NULL AND EXISTS (
         SELECT FROM overlapping_sessions(
-            tenant, found.station_id, changed ->> 'evse_id', changed ->> 'connector_id', session,
+            tenant, present.station_id, changed ->> 'evse_id', changed ->> 'connector_id', session,
             (changed ->> 'begins_at')::timestamptz,
             coalesce(changed ->> 'ended_at', changed ->> 'last_reading_at')::timestamptz)
     ) THEN
