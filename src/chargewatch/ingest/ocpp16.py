@@ -77,6 +77,7 @@ class _StopTransaction(msgspec.Struct):
 
 class _StartAnswer(msgspec.Struct):
     transactionId: msgspec.Raw = ABSENT  # noqa: N815
+    idTagInfo: Any = None  # noqa: N815
 
 
 def read_call(action: str, message_id: str | None, payload: bytes) -> Message:
@@ -102,11 +103,17 @@ def read_result(message_id: str | None, payload: bytes) -> Message:
     Raises:
         Unreadable: the payload is no object, or the id is none.
     """
-    sent = decode(payload, _ANSWER).transactionId
-    if message_id is None or is_absent(sent):
+    answer = decode(payload, _ANSWER)
+    if message_id is None or is_absent(answer.transactionId):
         return NothingReported("an answer that says nothing about a session")
-    text = id_text(sent, ("transactionId",))
-    return TransactionIdentified(message_id, None if text is None or _is_none(text) else text)
+    transaction = _transaction(answer.transactionId)
+    if transaction == "0" and _is_refusal(answer.idTagInfo):
+        transaction = None
+    return TransactionIdentified(message_id, transaction)
+
+
+def _is_refusal(id_tag_info: object) -> bool:
+    return isinstance(id_tag_info, dict) and id_tag_info.get("status") != "Accepted"
 
 
 def _is_none(transaction: str) -> bool:

@@ -49,10 +49,14 @@ class Transaction(NamedTuple):
         """Whether it is a start that waits for its transactionId."""
         return not self.session
 
+    @property
+    def start(self) -> tuple[int | None, str | None, str | None]:
+        """What tells its start from others: when, where, and the register."""
+        return self.began_us, self.connector, self.meter_start
+
     def same_start(self, other: "Transaction") -> bool:
         """Whether both are one start."""
-        mine = (self.started, self.began_us, self.connector, self.meter_start)
-        return self.started and mine == (other.started, other.began_us, other.connector, other.meter_start)
+        return self.started and other.started and self.start == other.start
 
     def is_at(self, evse: str | None, connector: str | None) -> bool:
         """Whether it takes place at an EVSE (OCPP 2) or a connector (OCPP 1.6)."""
@@ -120,11 +124,22 @@ class Transaction(NamedTuple):
             return True
         return -_EARLY_US <= at_us - self.began_us <= LONGEST_WAIT_US
 
-    def is_after(self, other: "Transaction") -> bool:
-        """Whether it began after all that is known of another one."""
+    def is_between(self, other: "Transaction", at_us: int | None) -> bool:
+        """Whether it, a start, stands between all that is known of another transaction and a time."""
         if self.began_us is None or other.newest_us is None or not is_sane(self.began_us):
             return False
-        return self.began_us > other.newest_us
+        return at_us is not None and other.newest_us < self.began_us <= at_us
+
+    @property
+    def shown_end_us(self) -> int | None:
+        """When the transaction ended; the newest reading where the clock was reset, and never before the start."""
+        if self.ended_us is None:
+            return None
+        known = [at for at in (self.began_us, self.last_us) if at is not None and is_sane(at)]
+        if not is_sane(self.ended_us):
+            return max(known, default=None)
+        began = self.began_us if self.started and self.began_us is not None else self.ended_us
+        return max(self.ended_us, began)
 
     def lacks_start(self, at_us: int) -> bool:
         """Whether its start, which was not seen yet, may have been at a time."""

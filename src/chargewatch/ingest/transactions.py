@@ -28,6 +28,7 @@ from chargewatch.ingest.transaction_messages import (
     TransactionIdentified,
     TransactionStarted,
 )
+from chargewatch.ingest.transaction_rows import TransactionRows
 
 
 class Outcome(NamedTuple):
@@ -46,13 +47,12 @@ class TransactionBook:
 
     def __init__(self, station: str, known: Iterable[Transaction] = ()) -> None:
         self.station = station
-        self._known = {(row.key, row.generation): row for row in known}
-        self._changed: set[tuple[str, int]] = set()
+        self._rows = TransactionRows(known)
         self._settled: set[str] = set()
 
     def changes(self) -> list[Transaction]:
         """Returns the transactions and starts that are new or changed since the book was made."""
-        return [self._known[key] for key in sorted(self._changed) if key[0] not in self._settled]
+        return [row for row in self._rows.changed() if not (row.is_pending and row.key in self._settled)]
 
     def settled(self) -> list[str]:
         """Returns the keys of the starts that are to be removed once the sessions are stored."""
@@ -61,9 +61,9 @@ class TransactionBook:
     def close(self) -> None:
         """Takes the changes as stored and removes the settled starts."""
         for key in self._settled:
-            self._known.pop((key, 0), None)
+            self._rows.drop_start(key)
         self._settled.clear()
-        self._changed.clear()
+        self._rows.forget_changes()
 
     def apply(self, message: Message) -> Outcome:
         """Takes note of a message and returns what is to be stored."""
@@ -86,13 +86,14 @@ class TransactionBook:
             return Outcome(ignored="connector 0 is the station itself; no session takes place there")
         start = _start_of(message)
         if message.transaction is not None:
-            row = self._keep(self._begun(message.transaction, start))
-            row = self._keep(row.read([reading.at_us for reading in message.readings]))
+            row = self._rows.put(self._begun(message.transaction, start))
+            row = self._rows.put(row.read([reading.at_us for reading in message.readings]))
             return self._push(row, message.readings, begins=True)
-        for row in self._transactions():
-            if row.same_start(start) and message.message_id in (None, row.message_id):
-                return self._push(row, begins=True)
-        self._keep(start)
+        known = self._rows.with_start(start)
+        if known is not None and message.message_id in (None, known.message_id):
+            return self._push(known, begins=True)
+        self._settled.discard(start.key)
+        self._rows.put(start)
         return Outcome(note="the session begins with the answer that names its transactionId")
 
     def _identified(self, message: TransactionIdentified) -> Outcome:
@@ -102,9 +103,9 @@ class TransactionBook:
             return Outcome(ignored="the answer gives the start no transaction")
         if start is not None and message.transaction is not None:
             return self._push(self._begun(message.transaction, start), begins=True)
-        for row in self._transactions():
-            if row.message_id == message.message_id and row.key == message.transaction:
-                return self._push(row, begins=True)
+        row = self._rows.with_message(message.message_id, message.transaction)
+        if row is not None:
+            return self._push(row)
         return Outcome(ignored="it answers no StartTransaction that is known")
 
     def _start_failed(self, message: StartFailed) -> Outcome:
@@ -123,12 +124,11 @@ class TransactionBook:
         if transaction is not None:
             row = self._running(transaction, message, at_us)
         else:
-            running = [row for row in self._transactions() if row.is_at(message.evse, message.connector)]
-            running = [row for row in running if row.runs_at(at_us)]
+            running = [row for row in self._rows.at(message.evse, message.connector) if row.runs_at(at_us)]
             if not running:
                 return Outcome(ignored=self._why_nowhere(message))
             row = max(running, key=lambda row: row.began_us or 0)
-        row = self._keep(row.placed(message.evse, message.connector).read(times))
+        row = self._rows.put(row.placed(message.evse, message.connector).read(times))
         return self._push(row, message.readings)
 
     def _why_nowhere(self, message: MeterValuesReported) -> str:
@@ -145,29 +145,31 @@ class TransactionBook:
         row = self._to_end(transaction, message).placed(message.evse, message.connector)
         ended_us = message.at_us if row.ended_us is None else max(row.ended_us, message.at_us)
         row = row._replace(ended_us=ended_us).read([reading.at_us for reading in message.readings])
-        push = self._push(self._keep(row), message.readings).push
+        push = self._push(self._rows.put(row), message.readings).push
         assert push is not None
-        return Outcome(push._replace(ended_us=ended_us, stop_reason=message.reason))
+        return Outcome(push._replace(ended_us=row.shown_end_us, stop_reason=message.reason))
 
     def _running(self, transaction: str, message: MeterValuesReported, at_us: int | None) -> Transaction:
         """Returns the transaction of readings that name it; where it is new, the connector's waiting start is it."""
-        row = nearest(self._uses(transaction), at_us)
+        row = nearest(self._rows.uses(transaction), at_us)
         starts = [
             start
             for start in self._starts()
             if start.is_at(message.evse, message.connector) and start.may_have_begun(at_us)
         ]
         start = max(starts, key=lambda start: start.began_us or 0, default=None)
-        if start is not None and (row is None or row.same_start(start) or start.is_after(row)):
+        if start is not None and (row is None or row.same_start(start) or start.is_between(row, at_us)):
             return self._begun(transaction, start)
         return row or self._new(transaction, at_us)
 
     def _to_end(self, transaction: str, message: TransactionEnded) -> Transaction:
         """Returns the transaction that an end ends: the one that runs, however long it was silent."""
-        uses = self._uses(transaction)
+        uses = self._rows.uses(transaction)
         near = nearest(uses, message.at_us if is_sane(message.at_us) else None)
         running = [row for row in uses if row.ended_us is None]
-        if near is not None and (near.ended_us in (None, message.at_us) or not running):
+        if near is not None and (
+            near.ended_us is None or not running or near.distance_us(message.at_us) == 0
+        ):
             return near
         if running:
             return running[0]
@@ -181,49 +183,35 @@ class TransactionBook:
     def _begun(self, transaction: str, start: Transaction) -> Transaction:
         """Returns the transaction that a start began: a known one, or a new one."""
         assert start.began_us is not None
-        uses = self._uses(transaction)
+        uses = self._rows.uses(transaction)
         for row in uses:
             if row.started and row.began_us == start.began_us:
                 return row
         for row in uses:
             if row.lacks_start(start.began_us):
-                return self._keep(row.with_start(start))
-        return self._keep(self._new(transaction, start.began_us).with_start(start))
+                return self._rows.put(row.with_start(start))
+        return self._rows.put(self._new(transaction, start.began_us).with_start(start))
 
     def _new(self, transaction: str, at_us: int | None) -> Transaction:
         """Returns one more use of a transactionId, that begins at a time."""
-        uses = self._uses(transaction)
+        uses = self._rows.uses(transaction)
         began = f"{instant_text((at_us or 0) // MICROSECONDS * MICROSECONDS)}"
         suffix = began.replace("-", "").replace(":", "") if uses else None
         session = transaction_session(self.station, transaction, suffix)
         generation = uses[0].generation + 1 if uses else 0
         return Transaction(transaction, generation, session, began_us=at_us)
 
-    def _transactions(self) -> list[Transaction]:
-        return [row for row in self._known.values() if not row.is_pending]
-
     def _starts(self) -> list[Transaction]:
         """Returns the starts that wait for their transactionId."""
-        return [row for row in self._known.values() if row.is_pending and row.key not in self._settled]
+        return [row for row in self._rows.starts() if row.key not in self._settled]
 
     def _waiting(self, message_id: str) -> Transaction | None:
-        return next((row for row in self._starts() if row.message_id == message_id), None)
-
-    def _uses(self, transaction: str) -> list[Transaction]:
-        """Returns the uses of a transactionId, the newest first."""
-        rows = [row for (key, _), row in self._known.items() if key == transaction]
-        return sorted(rows, key=lambda row: -row.generation)
+        start = self._rows.start_of_message(message_id)
+        return None if start is None or start.key in self._settled else start
 
     def _named(self, transaction: str | None) -> str | None:
         """Returns a transactionId, None where it means "no transaction": 0 that nothing began."""
-        return None if transaction == "0" and not self._uses("0") else transaction
-
-    def _keep(self, row: Transaction) -> Transaction:
-        key = (row.key, row.generation)
-        if self._known.get(key) != row:
-            self._known[key] = row
-            self._changed.add(key)
-        return row
+        return None if transaction == "0" and not self._rows.uses("0") else transaction
 
     def _push(self, row: Transaction, readings: Sequence[Reading] = (), *, begins: bool = False) -> Outcome:
         """Returns what is to be stored; with what the start said, where that may not be stored yet."""
@@ -237,7 +225,8 @@ class TransactionBook:
         if row.meter_start is not None:
             readings = [Reading(row.began_us, row.meter_start, METER_START), *readings]
         metadata = msgspec.json.encode({"ocpp": {"transaction_id": row.key}}).decode()
-        return Outcome(push._replace(started_us=row.began_us, metadata=metadata, readings=readings))
+        started_us = row.began_us if is_sane(row.began_us) else None
+        return Outcome(push._replace(started_us=started_us, metadata=metadata, readings=readings))
 
 
 def _start_of(message: TransactionStarted) -> Transaction:
