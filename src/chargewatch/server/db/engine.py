@@ -6,6 +6,7 @@ tables), so none is reset when it goes back: a call costs the round trips of its
 
 import asyncio
 import functools
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple, Self
@@ -31,6 +32,9 @@ IDLE_CONNECTIONS: Final = 4
 GRACE_S: Final = 1.0
 STATEMENT_CACHE: Final = 200
 _SILENT: Final = "the database does not answer"
+
+# Its warnings tell of an outage with a stack trace for each attempt; `Pulse` tells of it once, in one line.
+logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 
 class Database:
