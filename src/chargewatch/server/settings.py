@@ -107,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             integer(1, 50),
-            "of the embedded database's disk to keep free (32 MiB to 1 GiB); below it nothing more is stored",
+            "of the embedded database's disk to keep free (48 MiB to 1 GiB); below it nothing more is stored",
         ),
     ] = 5
     disk_check_s: Annotated[

@@ -13,7 +13,7 @@ import structlog
 
 #: No more than this is kept free, however large the disk, and no less: the log grows by files of 16 MiB.
 MOST_RESERVED_BYTES: Final = 1024**3
-LEAST_RESERVED_BYTES: Final = 2 * 16 * 1024**2
+LEAST_RESERVED_BYTES: Final = 3 * 16 * 1024**2
 
 _log = structlog.get_logger(__name__)
 
