@@ -92,7 +92,7 @@ def set_retention(
     tenant_id = _administer(data_dir, lambda service: service.set_retention(tenant, kept))
     answer = {"tenant_id": str(tenant_id), "retention_days": kept}
     text = "sessions are kept for ever" if kept is None else f"sessions are kept for {kept} days"
-    _print(as_json, answer, text)
+    print_result(as_json, answer, text)
 
 
 @key_commands.command("create")

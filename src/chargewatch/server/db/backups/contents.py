@@ -94,19 +94,23 @@ async def list_sequences(owner: Connection) -> tuple[SequenceEntry, ...]:
 async def drop_everything(owner: Connection, roles: RoleNames) -> None:
     """Takes away all that the migrations made, so that they can begin anew.
 
-    Only for a database without rows; in the caller's transaction.
+    Only for a database without rows; in the caller's transaction. A view of somebody else's on these tables makes
+    it fail: it is not ours to drop.
     """
     script = "\n".join(plan(None, roles))
-    tables = [*dict.fromkeys(_MADE_TABLE.findall(script))]
-    await owner.execute(f"DROP TABLE IF EXISTS {_names(tables)}")
-    functions = await owner.fetch(
-        "SELECT oid::regprocedure::text FROM pg_proc"
-        " WHERE pronamespace = 'public'::regnamespace AND proname = ANY($1::text[])",
-        [*dict.fromkeys(_MADE_FUNCTION.findall(script))],
+    functions = [*dict.fromkeys(_MADE_FUNCTION.findall(script))]
+    tables = [f"public.{quoted(table)}" for table in dict.fromkeys(_MADE_TABLE.findall(script))]
+    await _drop_functions(owner, functions, "<>")  # they may take a table's rows as arguments
+    await owner.execute(f"DROP TABLE IF EXISTS {', '.join(tables)}")
+    await _drop_functions(owner, functions, "=")
+
+
+async def _drop_functions(owner: Connection, names: Sequence[str], compared: str) -> None:
+    """Those that are for triggers (``=``), or those that are not (``<>``)."""
+    found = await owner.fetch(
+        "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"  # noqa: S608
+        f" AND proname = ANY($1::text[]) AND prorettype {compared} 'trigger'::regtype",
+        names,
     )
-    for function in functions:
+    for function in found:
         await owner.execute(f"DROP ROUTINE {function[0]}")
-
-
-def _names(tables: Sequence[str]) -> str:
-    return ", ".join(f"public.{quoted(table)}" for table in tables)

@@ -17,7 +17,7 @@ from chargewatch.server.db.backups.contents import Table, drop_everything, list_
 from chargewatch.server.db.backups.take import TEXT_FORMAT, UNLIMITED
 from chargewatch.server.db.connection import Connection, connected
 from chargewatch.server.db.engine import Database
-from chargewatch.server.db.errors import DatabaseError, SchemaMismatch, one_line
+from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, SchemaMismatch, one_line
 from chargewatch.server.db.migrations.runner import known_versions, migrate, only_starter, schema_version
 from chargewatch.server.db.roles import ensure_roles
 from chargewatch.server.db.tenancy import transaction
@@ -60,6 +60,10 @@ async def restore_backup(
             progress("migrating", 0)
     except asyncpg.PostgresError as problem:
         raise DatabaseError(f"cannot restore the backup: {one_line(problem)}") from problem
+    except DatabaseUnavailable as problem:
+        raise DatabaseUnavailable(
+            f"the restore did not finish: {problem}; run it again when the database is well"
+        ) from problem
     result = await prepare_database(settings, address, may_migrate=True)
     await _analyse(address, progress)
     await check_restored(settings, address)
