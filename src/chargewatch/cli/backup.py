@@ -1,21 +1,30 @@
 """``backup`` and ``restore``: all of a database in one file, and back into an empty one.
 
 What was done goes to stdout (with ``--json`` as one object), progress and warnings to stderr. Exit status: 1 when
-it could not be done, 2 when the command line or the settings are wrong.
+it could not be done, 2 when the command line or the settings are wrong, 130 when it was interrupted.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from chargewatch.cli.administration import AsJson, DataDir, print_result, read_settings, reports_errors
+from chargewatch.cli.administration import (
+    AsJson,
+    DataDir,
+    failed,
+    print_result,
+    read_settings,
+    reports_errors,
+)
 
 if TYPE_CHECKING:
     from chargewatch.server.db.backups.archive import Archive, Manifest
     from chargewatch.server.settings import Settings
+
+INTERRUPTED: Final = 130
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +57,11 @@ def backup(
     settings = read_settings(data_dir)
     target = check_target(file, overwrite=force)
     _check_there_is_a_database(settings)
-    with _stops_on_sigterm(), _progress() as progress, database_for_command(settings) as address:
+    with (
+        _interruptible("no backup was made"),
+        _progress() as progress,
+        database_for_command(settings) as address,
+    ):
         key = load_secret_key(settings)
         with new_archive(target) as archive:
             manifest = asyncio.run(
@@ -74,7 +87,7 @@ def restore(
     from chargewatch.server.db.secret_key import SecretKey, adopt_secret_key
 
     settings = read_settings(data_dir)
-    with _stops_on_sigterm(), open_archive(file) as archive, _progress() as progress:
+    with _interruptible("run the restore again"), open_archive(file) as archive, _progress() as progress:
         check_known(archive)
         archive.verify(progress)
         if archive.manifest.has_secret_key:
@@ -139,12 +152,14 @@ def _progress() -> "Iterator[Callable[[str, int], None]]":
 
 
 @contextmanager
-def _stops_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does: nothing half-done is left."""
+def _interruptible(outcome: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the command with all its files and transactions; ``outcome`` is then said."""
     import signal
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt:
+        raise failed(f"interrupted; {outcome}", INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
