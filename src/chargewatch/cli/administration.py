@@ -175,7 +175,7 @@ def migrate(
 
     from chargewatch.server.db.access import database_for_command, prepare_database
 
-    settings = read_settings(data_dir)
+    settings = settings_from(data_dir)
     with database_for_command(settings) as address:
         preparation = prepare_database(
             settings, address, may_migrate=True, reset_app_password=reset_app_password
@@ -190,7 +190,7 @@ def config(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Shows the effective settings and where each comes from; secrets are hidden."""
     from chargewatch.server.settings import effective_settings
 
-    settings = read_settings(data_dir)
+    settings = settings_from(data_dir)
     rows = effective_settings(settings)
     answer = {
         "settings": {row.name: {"value": row.value, "origin": row.origin} for row in rows},
@@ -216,8 +216,8 @@ def print_result(as_json: bool, answer: object, text: str) -> None:
     typer.echo(text)
 
 
-def read_settings(data_dir: Path | None) -> "Settings":
-    """The effective settings; what is to be said about them goes to stderr."""
+def settings_from(data_dir: Path | None) -> "Settings":
+    """The effective settings, notices told on stderr."""
     from chargewatch.server.settings import load_settings
 
     settings = load_settings({"data_dir": data_dir})
@@ -232,7 +232,7 @@ def _administer(data_dir: Path | None, work: "Callable[[TenantService], Awaitabl
 
     from chargewatch.server.db.access import database_for_command
 
-    settings = read_settings(data_dir)
+    settings = settings_from(data_dir)
     with database_for_command(settings) as address:
         return asyncio.run(_as_owner(settings, address, work))
 

@@ -16,8 +16,8 @@ from chargewatch.cli.administration import (
     DataDir,
     failed,
     print_result,
-    read_settings,
     reports_errors,
+    settings_from,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def backup(
     from chargewatch.server.db.backups.take import take_backup
     from chargewatch.server.db.secret_key import load_secret_key
 
-    settings = read_settings(data_dir)
+    settings = settings_from(data_dir)
     target = check_target(file, overwrite=force)
     _check_there_is_a_database(settings)
     with (
@@ -81,12 +81,13 @@ def restore(
     """Brings a backup back, whole or not at all, into an empty database: a new data folder, or one by URL."""
     import asyncio
 
+    from chargewatch.cli.verify import verify_database
     from chargewatch.server.db.access import database_for_service
     from chargewatch.server.db.backups.archive import open_archive
     from chargewatch.server.db.backups.restore import check_known, restore_backup
     from chargewatch.server.db.secret_key import SecretKey, adopt_secret_key
 
-    settings = read_settings(data_dir)
+    settings = settings_from(data_dir)
     with _interruptible("run the restore again"), open_archive(file) as archive, _progress() as progress:
         check_known(archive)
         archive.verify(progress)
@@ -94,9 +95,18 @@ def restore(
             adopt_secret_key(settings, SecretKey(archive.secret_key()))
         with database_for_service(settings) as address:
             schema = asyncio.run(restore_backup(settings, address, archive, progress))
+            progress("verifying", 0)
+            found = asyncio.run(verify_database(settings, address))
     _warn_of_another_key(settings, archive)
     text = f"{_counts(archive.manifest)}\nrestored from {file}; the database is at schema {schema}"
-    print_result(as_json, _answer(file.resolve(), archive.manifest) | {"schema": schema}, text)
+    answer = _answer(file.resolve(), archive.manifest)
+    print_result(as_json, answer | {"schema": schema, "differences": len(found.differences)}, text)
+    if found.differences:
+        raise failed(
+            f"all rows are back, but {len(found.differences)} of them do not agree:"
+            " chargewatch verify lists them",
+            1,
+        )
 
 
 def _check_there_is_a_database(settings: "Settings") -> None:

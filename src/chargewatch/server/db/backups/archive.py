@@ -25,7 +25,7 @@ MANIFEST: Final = "manifest.json"
 SECRET_KEY: Final = "secret_key"  # noqa: S105 - the name of a member
 LONGEST_MANIFEST_BYTES: Final = 16 * 2**20
 READ_BYTES: Final = 2**20
-#: Speed before size, because a snapshot is held meanwhile (measured in decision 7).
+#: Speed before size, because a snapshot is held meanwhile (measured in decision 10).
 COMPRESSION: Final = 1
 
 #: What a damaged archive makes Python's zipfile raise.

@@ -1,7 +1,7 @@
 """Takes a backup: one snapshot of all tenants' rows, beside whatever else goes on in the database.
 
 Readers hold up no writer. The rows are read as any owner may read them, tenant by tenant, because forced
-row-level security binds the owner too and lifting it would be seen by the service (decision 7).
+row-level security binds the owner too and lifting it would be seen by the service (decision 10).
 """
 
 from collections.abc import AsyncIterator
