@@ -23,6 +23,8 @@ from chargewatch.server.db.backups.take import take_backup
 from chargewatch.server.db.connection import connected
 from chargewatch.server.db.engine import Database
 from chargewatch.server.db.fitness import violations
+from chargewatch.server.db.migrations.runner import migrate, only_starter
+from chargewatch.server.db.roles import ensure_roles
 from chargewatch.server.db.secret_key import load_secret_key
 from chargewatch.server.db.tables import TENANT_TABLES
 from chargewatch.server.sessions.payloads import Whereabouts
@@ -30,7 +32,7 @@ from chargewatch.server.sessions.service import SessionService
 from chargewatch.server.settings import Settings
 from chargewatch.server.tenants.service import NewKey, TenantService
 from tests.integration.conftest import DatabaseServer
-from tests.integration.test_migrations import owned_by
+from tests.integration.test_migrations import empty, owned_by
 from tests.integration.test_session_service import START, UNCHANGED, readings
 
 SESSIONS = 12
@@ -128,3 +130,24 @@ def with_manifest(path: Path, **changes: object) -> "contextlib.AbstractContextM
             yield archive
 
     return changed()
+
+
+async def old_database(postgres: DatabaseServer, schema: str) -> tuple[Settings, DatabaseAddress]:
+    """A database as an earlier chargewatch left it."""
+    settings, address = await empty(postgres)
+    async with only_starter(address) as owner:
+        await ensure_roles(owner, address)
+        await migrate(owner, address.roles, schema)
+        tenants = TenantService(owner, address.roles)
+        for name in ("north", "south"):
+            key = await tenants.create_tenant(name)
+            await owner.execute(f"BEGIN; SELECT set_config('app.tenant', '{key.tenant_id}', true)")
+            await owner.execute(
+                "WITH made AS (INSERT INTO stations (tenant_id, external_id) VALUES ($1, 'CP-1') RETURNING *)"
+                " INSERT INTO sessions (tenant_id, external_id, station_id, begins_at, is_anomaly, categories)"
+                " SELECT $1, 's-' || n, station_id, now(), n % 3 = 0, '{ENERGY_PIT}'"
+                " FROM made, generate_series(1, 9) AS n",
+                key.tenant_id,
+            )
+            await owner.execute("COMMIT")
+    return settings, address

@@ -9,20 +9,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chargewatch.server.db.backups.archive import (
-    BackupError,
-    TableEntry,
-    open_archive,
-)
+from chargewatch.server.db.access import prepare_database
+from chargewatch.server.db.backups import restore
+from chargewatch.server.db.backups.archive import BackupError, TableEntry, open_archive
+from chargewatch.server.db.backups.contents import list_tables
 from chargewatch.server.db.backups.restore import restore_backup
 from chargewatch.server.db.connection import connected
-from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable
-from chargewatch.server.db.migrations.runner import known_versions
+from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, SchemaMismatch
+from chargewatch.server.db.migrations.runner import known_versions, schema_version
+from chargewatch.server.db.tables import TENANT_TABLES
 from tests.integration.backups import (
+    COUNTED,
+    RECOUNTED,
     Filled,
     app_violations,
     bring_back,
+    counts,
     everything,
+    old_database,
     ordinary_source,
     take,
     with_manifest,
@@ -76,6 +80,17 @@ async def test_a_database_with_rows_is_left_alone(
     ):
         await bring_back(source.settings, source.address, taken)
     assert await everything(postgres, source.address) == before
+
+
+async def test_a_newer_database_is_left_alone(postgres: DatabaseServer, taken: Path) -> None:
+    address = await asyncio.to_thread(postgres.fresh)
+    async with connected(address.owner) as owner:
+        await owner.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaMismatch, match="use the newer chargewatch"):
+        await bring_back(postgres.settings(), address, taken)
+    async with connected(address.owner) as owner:
+        assert await schema_version(owner) == "9999"
+        assert len(await list_tables(owner)) == len(TENANT_TABLES)
 
 
 async def test_rows_without_a_tenant_are_seen_too(postgres: DatabaseServer, taken: Path) -> None:
@@ -163,3 +178,25 @@ async def test_a_restore_whose_server_went_away_is_told(postgres: DatabaseServer
     ):
         await restore_backup(settings, address, archive, fail_late)
     assert await bring_back(settings, address, taken) == NEWEST
+
+
+async def test_a_restore_that_ends_before_the_migration_is_finished_by_it(
+    postgres: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = known_versions()[0]
+    await take(*await old_database(postgres, schema), tmp_path / "old")
+    settings, address = await empty(postgres)
+
+    async def go_away(*arguments: object, **options: object) -> None:
+        raise DatabaseUnavailable("the connection to the database was lost")
+
+    monkeypatch.setattr(restore, "prepare_database", go_away)
+    said = r"all rows are back, but .* was lost; see to that and run chargewatch migrate"
+    with pytest.raises(DatabaseError, match=said):
+        await bring_back(settings, address, tmp_path / "old")
+    with pytest.raises(DatabaseError, match="the database is not empty"):
+        await bring_back(settings, address, tmp_path / "old")
+    result = await prepare_database(settings, address, may_migrate=True)
+    assert (result.before, result.after) == (schema, NEWEST)
+    assert await counts(postgres, address, COUNTED) == await counts(postgres, address, RECOUNTED)
+    assert (await everything(postgres, address))["sessions"].total() == 18

@@ -21,14 +21,12 @@ from chargewatch.server.db.backups.restore import restore_backup
 from chargewatch.server.db.connection import connected
 from chargewatch.server.db.engine import Database
 from chargewatch.server.db.errors import SchemaMismatch
-from chargewatch.server.db.migrations.runner import known_versions, migrate, only_starter, schema_version
-from chargewatch.server.db.roles import ensure_roles
+from chargewatch.server.db.migrations.runner import known_versions, schema_version
 from chargewatch.server.db.tables import TENANT_TABLES
 from chargewatch.server.sessions import chunks
 from chargewatch.server.sessions.payloads import Whereabouts
 from chargewatch.server.sessions.service import SessionService
-from chargewatch.server.settings import Settings
-from chargewatch.server.tenants.service import Authenticator, TenantService
+from chargewatch.server.tenants.service import Authenticator
 from tests.integration.backups import (
     COUNTED,
     RECOUNTED,
@@ -39,6 +37,7 @@ from tests.integration.backups import (
     counts,
     everything,
     fill,
+    old_database,
     ordinary_source,
     take,
     with_manifest,
@@ -214,27 +213,6 @@ async def test_a_backup_sees_a_table_before_or_after_a_migration(
 
 
 # --- from older and newer programs -------------------------------------------------------------------------
-
-
-async def old_database(postgres: DatabaseServer, schema: str) -> tuple[Settings, DatabaseAddress]:
-    """A database as an earlier chargewatch left it."""
-    settings, address = await empty(postgres)
-    async with only_starter(address) as owner:
-        await ensure_roles(owner, address)
-        await migrate(owner, address.roles, schema)
-        tenants = TenantService(owner, address.roles)
-        for name in ("north", "south"):
-            key = await tenants.create_tenant(name)
-            await owner.execute(f"BEGIN; SELECT set_config('app.tenant', '{key.tenant_id}', true)")
-            await owner.execute(
-                "WITH made AS (INSERT INTO stations (tenant_id, external_id) VALUES ($1, 'CP-1') RETURNING *)"
-                " INSERT INTO sessions (tenant_id, external_id, station_id, begins_at, is_anomaly, categories)"
-                " SELECT $1, 's-' || n, station_id, now(), n % 3 = 0, '{ENERGY_PIT}'"
-                " FROM made, generate_series(1, 9) AS n",
-                key.tenant_id,
-            )
-            await owner.execute("COMMIT")
-    return settings, address
 
 
 @pytest.mark.parametrize("schema", known_versions()[:-1])

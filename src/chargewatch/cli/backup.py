@@ -155,6 +155,8 @@ def _progress() -> "Iterator[Callable[[str, int], None]]":
 
         def progress(what: str, more: int) -> None:
             if what not in tasks:
+                for earlier in tasks.values():
+                    shown.update(earlier, visible=False)
                 tasks[what] = shown.add_task(what, total=None)
             shown.advance(tasks[what], more)
 

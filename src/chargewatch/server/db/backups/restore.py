@@ -18,7 +18,13 @@ from chargewatch.server.db.backups.take import TEXT_FORMAT, UNLIMITED
 from chargewatch.server.db.connection import Connection, connected
 from chargewatch.server.db.engine import Database
 from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, SchemaMismatch, one_line
-from chargewatch.server.db.migrations.runner import known_versions, migrate, only_starter, schema_version
+from chargewatch.server.db.migrations.runner import (
+    check_not_newer,
+    known_versions,
+    migrate,
+    only_starter,
+    schema_version,
+)
 from chargewatch.server.db.roles import ensure_roles
 from chargewatch.server.db.tenancy import transaction
 from chargewatch.server.settings import Settings
@@ -57,13 +63,24 @@ async def restore_backup(
                 await ensure_roles(owner, address)
             await _make_schema(owner, address, archive.manifest.schema)
             await _fill(owner, archive, progress)
-            progress("migrating", 0)
     except asyncpg.PostgresError as problem:
         raise DatabaseError(f"cannot restore the backup: {one_line(problem)}") from problem
     except DatabaseUnavailable as problem:
         raise DatabaseUnavailable(
             f"the restore did not finish: {problem}; run it again when the database is well"
         ) from problem
+    try:
+        return await _make_ready(settings, address, progress)
+    except (asyncpg.PostgresError, DatabaseError) as problem:
+        raise DatabaseError(
+            f"all rows are back, but the database is not ready yet: {one_line(problem)};"
+            " see to that and run chargewatch migrate"
+        ) from problem
+
+
+async def _make_ready(settings: Settings, address: DatabaseAddress, progress: Progress) -> str:
+    """From here on the database is like any other of its schema."""
+    progress("migrating", 0)
     result = await prepare_database(settings, address, may_migrate=True)
     await _analyse(address, progress)
     await check_restored(settings, address)
@@ -78,6 +95,7 @@ async def check_restored(settings: Settings, address: DatabaseAddress) -> None:
 async def _make_schema(owner: Connection, address: DatabaseAddress, schema: str) -> None:
     """An empty database becomes one of this schema, whichever it was at."""
     version = await schema_version(owner)
+    check_not_newer(version)
     if version is not None and await TenantService(owner, address.roles).has_tenants():
         raise _not_empty()
     if version not in (None, schema):
