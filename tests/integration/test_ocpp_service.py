@@ -158,9 +158,7 @@ async def test_concurrent_posts_of_one_station_lose_nothing(
     assert row[7].isoformat().startswith(clock(60)[:-1])
 
 
-async def test_rows_come_back_as_they_were(
-    database: Database, two_tenants: tuple[NewKey, NewKey]
-) -> None:
+async def test_rows_come_back_as_they_were(database: Database, two_tenants: tuple[NewKey, NewKey]) -> None:
     tenant = two_tenants[0].tenant_id
     taken = messages([start16("q0", meter_start=7), values16("q1", 3, 5, 9, 3)])
     service = OcppService(database, SessionService(database, Analyser(), 1))
