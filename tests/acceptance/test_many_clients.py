@@ -97,18 +97,18 @@ def run(service: Service, clients: int, seconds: float) -> None:
 
 
 def test_a_thousand_clients_at_once(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", settings={"CHARGEWATCH_LOG_LEVEL": "warning"}) as service:
+    with serving(tmp_path / "data", CHARGEWATCH_LOG_LEVEL="warning") as service:
         run(service, CLIENTS, 5.0)
 
 
 @pytest.mark.soak
 def test_a_thousand_clients_for_a_minute(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", settings={"CHARGEWATCH_LOG_LEVEL": "warning"}) as service:
+    with serving(tmp_path / "data", CHARGEWATCH_LOG_LEVEL="warning") as service:
         run(service, CLIENTS, 60.0)
 
 
 def test_more_connections_than_the_machine_allows_files_are_asked_to_come_back(tmp_path: Path) -> None:
-    with serving(tmp_path / "data", settings={"CHARGEWATCH_MAX_CONNECTIONS": "50"}) as service:
+    with serving(tmp_path / "data", CHARGEWATCH_MAX_CONNECTIONS="50") as service:
         server = psutil.Process(service.process.pid)
         before = server.num_fds()
         answers = asyncio.run(_connect(service, 400))

@@ -30,7 +30,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "CHARGEWATCH_HEADER_DEADLINE_S": str(HEADER_DEADLINE_S),
         "CHARGEWATCH_BODY_DEADLINE_S": str(BODY_DEADLINE_S),
     }
-    with serving(tmp_path_factory.mktemp("slow") / "data", settings=settings) as service:
+    with serving(tmp_path_factory.mktemp("slow") / "data", **settings) as service:
         yield service
 
 

@@ -48,7 +48,10 @@ def check(answer: httpx.Response, path: str) -> None:
     assert answer.headers["traceparent"]
     if path.startswith(("/v1", "/ocpi")):
         assert answer.headers["cache-control"] == "no-store"
-    if answer.status_code >= 400 and answer.request.method != "HEAD":
+    if answer.status_code >= 400 and path.startswith("/ocpi"):
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.request.method == "HEAD" or answer.json()["status_code"] >= 2000
+    elif answer.status_code >= 400 and answer.request.method != "HEAD":
         assert answer.headers["content-type"] == "application/problem+json"
         problem = answer.json()
         assert {"type", "title", "status", "detail", "instance", "request_id", "code"} <= problem.keys()
@@ -141,7 +144,8 @@ async def test_no_faulty_body_comes_back(api: httpx.AsyncClient, method: str, pa
             check(answer, path)
             assert answer.status_code in REFUSALS | {200}
     outer = await api.request(method, address(path), content=FAULTS[fault], headers=headers)
-    assert outer.status_code in REFUSALS, "a fault as the whole body is never taken"
+    if fault != "a list":  # which OCPP's frames come in, each with an answer of its own
+        assert outer.status_code in REFUSALS, "a fault as the whole body is never taken"
 
 
 async def test_a_problem_can_always_be_encoded(api: httpx.AsyncClient) -> None:
