@@ -90,7 +90,7 @@ def run(service: Service, clients: int, seconds: float) -> None:
     print(f"{clients} clients: {len(crowd.seconds)} calls, p99 {p99_s:.2f} s, {crowd.statuses}")
     assert crowd.failures == []
     assert crowd.statuses.keys() <= FINE
-    assert crowd.statuses[200] > len(crowd.seconds) / 2
+    assert crowd.statuses[200] > len(crowd.seconds) / 5
     assert p99_s < MOST_P99_S
     assert eventually(lambda: server.num_fds() <= files + MORE_FILES)
     assert eventually(lambda: server.memory_info().rss < rss + MORE_RSS)
@@ -107,7 +107,7 @@ def test_a_thousand_clients_for_a_minute(tmp_path: Path) -> None:
         run(service, CLIENTS, 60.0)
 
 
-def test_more_connections_than_the_machine_allows_files_are_asked_to_come_back(tmp_path: Path) -> None:
+def test_connections_beyond_the_limit_are_asked_to_come_back(tmp_path: Path) -> None:
     with serving(tmp_path / "data", CHARGEWATCH_MAX_CONNECTIONS="50") as service:
         server = psutil.Process(service.process.pid)
         before = server.num_fds()

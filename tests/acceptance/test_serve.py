@@ -378,6 +378,22 @@ def test_sighup_replaces_the_processes_without_losing_a_call(folder: Path) -> No
         assert service.stop(signal.SIGTERM) == 0
 
 
+def test_a_replacement_that_cannot_start_leaves_the_others_alone(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--processes", "2") as service:
+        assert eventually(lambda: _answering(service) >= 2), service.log()
+        before = {server.pid for server in service.servers()}
+        (tmp_path / ".env").write_text("CHARGEWATCH_LOG_LEVEL=loud\n")
+        service.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: "replacement_failed" in service.log()), service.log()
+        assert eventually(lambda: {server.pid for server in service.servers()} == before)
+        assert service.post("still-there").status_code == 200
+        (tmp_path / ".env").unlink()
+        service.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: "processes_replaced" in service.log(), 60), service.log()
+        assert not before & {server.pid for server in service.servers()}
+        assert service.post("and-still").status_code == 200
+
+
 def test_processes_end_with_their_supervisor(folder: Path) -> None:
     with serving(folder, "--processes", "2") as service:
         assert eventually(lambda: len(service.servers()) == 2)
