@@ -1,5 +1,6 @@
 """A call before it is sent: everything that an HTTP request needs, and how to read the answer. No input or output."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
@@ -16,6 +17,8 @@ Item = TypeVar("Item", covariant=True)
 
 #: The largest page that the API gives.
 LARGEST_PAGE: Final = 100
+
+_VISIBLE: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 
 
 class Repeat(Enum):
@@ -80,7 +83,13 @@ def conditions(
     if_none_match: int | str | None = None,
     idempotency_key: str | None = None,
 ) -> dict[str, str]:
-    """Returns the headers that tie a call to a version or to its own earlier attempts."""
+    """Returns the headers that tie a call to a version or to its own earlier attempts.
+
+    Raises:
+        ValueError: a header cannot hold the key.
+    """
+    if idempotency_key is not None and not _VISIBLE.fullmatch(idempotency_key):
+        raise ValueError("idempotency_key must be 1 to 255 visible ASCII characters")
     given = {
         "If-Match": None if if_match is None else entity_tag(if_match),
         "If-None-Match": None if if_none_match is None else entity_tag(if_none_match),

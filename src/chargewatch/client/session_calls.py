@@ -91,11 +91,9 @@ def replace_session(
     stop_reason: str | None = None,
     managed: bool | None = None,
     if_match: int | str | None = None,
+    idempotency_key: str | None = None,
 ) -> Call[SessionState]:
-    """Replaces all readings of a session, at least one (PUT). Arguments as `create_session`.
-
-    A repeat after a lost answer replaces them once more: where several writers push to one session, use ``if_match``.
-    """
+    """Replaces all readings of a session, at least one (PUT). Arguments and repeats as `create_session`."""
     body = ReadingsBody(
         meter_values=meter_values,
         metadata=metadata,
@@ -104,7 +102,8 @@ def replace_session(
         stop_reason=stop_reason,
         managed=managed,
     )
-    return _change("PUT", session_id, body, conditions(if_match=if_match))
+    headers = conditions(if_match=if_match, idempotency_key=idempotency_key)
+    return _change("PUT", session_id, body, headers)
 
 
 def update_session(

@@ -88,7 +88,7 @@ def verify_webhook(
     fields = {name.lower(): text for name, text in headers.items()}
     identity, sent_at, signatures = (_header(fields, name) for name in ("id", "timestamp", "signature"))
     _check_time(sent_at, time.time() if now is None else now, tolerance_s)
-    signed = b"%s.%s.%s" % (identity.encode(), sent_at.encode(), body)
+    signed = b"%s.%s.%s" % (identity.encode(errors="replace"), sent_at.encode(), body)
     expected = [hmac.digest(key, signed, hashlib.sha256) for key in keys]
     if not _any_equal(expected, list(_signatures(signatures))):
         raise WebhookWrongSignature("no signature fits: is this the secret of the endpoint that sent it?")
