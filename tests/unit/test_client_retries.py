@@ -149,7 +149,7 @@ def test_an_erased_session_that_is_gone_at_the_repeat_is_erased() -> None:
 
 
 def test_how_things_are_is_asked_once() -> None:
-    for ask in (lambda client: client.readyz(), lambda client: client.healthz()):
+    for ask in (lambda client: client.get_readiness(), lambda client: client.get_health()):
         for outcome in (problem(503, Retry_After="1"), NEVER_SENT, LOST):
             assert len(Course([outcome, answer()], ask).requests) == 1
 

@@ -160,6 +160,77 @@ class SessionPage(msgspec.Struct, kw_only=True):
     page_size: int
     next_cursor: str | None
 
+    def following(self) -> dict[str, str] | None:
+        """Returns the parameters of the next page."""
+        return None if self.next_cursor is None else {"cursor": self.next_cursor}
+
+
+class StationItem(msgspec.Struct, kw_only=True):
+    """One row of the list of stations; ``charging_station_id`` is internal, ``external_station_id`` your own id."""
+
+    charging_station_id: str
+    external_station_id: str
+    total_sessions: int
+    anomalous_sessions: int
+    max_anomaly_score: float
+    last_anomaly_at: datetime | None
+
+
+class StationPage(msgspec.Struct, kw_only=True):
+    """One page of the stations, ordered by your own ids."""
+
+    items: list[StationItem]
+    total: int
+    page: int
+    page_size: int
+
+    def following(self) -> dict[str, str] | None:
+        """Returns the parameters of the next page; stations that are added meanwhile may move rows between pages."""
+        return {"page": str(self.page + 1)} if self.page * self.page_size < self.total else None
+
+
+class ConnectorCounts(msgspec.Struct, kw_only=True):
+    """A connector of a station; ``unspecified`` where sessions name none."""
+
+    evse_id: str | None
+    connector_id: str
+    total_sessions: int
+    anomalous_sessions: int
+
+
+class StationDetail(msgspec.Struct, kw_only=True):
+    """A station; ``charging_station_id`` is internal, ``external_station_id`` your own id."""
+
+    charging_station_id: str
+    external_station_id: str
+    connectors: list[ConnectorCounts]
+    total_sessions: int
+    anomalous_sessions: int
+    metadata: dict[str, Any]
+
+
+class ConnectorCategories(ConnectorCounts, kw_only=True):
+    """A connector with the number of its sessions in which each category was found."""
+
+    anomaly_categories: dict[str, int]
+
+
+class StationConnectors(msgspec.Struct, kw_only=True):
+    """The connectors of a station; the id is your own."""
+
+    charging_station_id: str
+    connectors: list[ConnectorCategories]
+
+
+class Statistics(msgspec.Struct, kw_only=True):
+    """The tenant's totals. ``anomaly_rate`` is anomalous / total sessions, to four places."""
+
+    total_sessions: int
+    anomalous_sessions: int
+    total_stations: int
+    stations_with_anomalies: int
+    anomaly_rate: float
+
 
 class Health(msgspec.Struct):
     """The process answers."""

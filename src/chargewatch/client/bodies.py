@@ -130,6 +130,13 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None = None
 
 
+class StationQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which page of the stations `list_stations` returns; from 1, of 1 to 100 (20 without a word)."""
+
+    page: int | None = None
+    page_size: int | None = None
+
+
 def parameters(query: msgspec.Struct) -> dict[str, str]:
     """Returns a query's fields that were given, as text.
 

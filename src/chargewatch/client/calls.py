@@ -1,16 +1,20 @@
 """A call before it is sent: everything that an HTTP request needs, and how to read the answer. No input or output."""
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from types import GenericAlias
+from typing import Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
+from chargewatch.client.bodies import parameters
 from chargewatch.domain.ids import external_id
 
+Q = ParamSpec("Q")
 T = TypeVar("T")
 Result = TypeVar("Result", covariant=True)
 Item = TypeVar("Item", covariant=True)
@@ -48,6 +52,19 @@ class Call(msgspec.Struct, Generic[Result], frozen=True, kw_only=True):
     gone_is_done: bool = False
     """The call was carried out when a later attempt finds nothing any more."""
     authorization: Literal["Bearer", "Token"] = "Bearer"
+
+
+def listing(path: str, query: Callable[Q, msgspec.Struct], type_: type[T]) -> Callable[Q, Call[T]]:
+    """Returns the function that makes the call for a page of a list; its arguments are the query's fields."""
+    read = reader(type_)
+
+    def make(*args: Q.args, **kwargs: Q.kwargs) -> Call[T]:
+        return Call(method="GET", path=path, read=read, parameters=parameters(query(*args, **kwargs)))
+
+    make.__doc__ = query.__doc__
+    returns = GenericAlias(Call, (type_,))
+    make.__signature__ = inspect.signature(query).replace(return_annotation=returns)  # type: ignore[attr-defined]
+    return make
 
 
 def reader(type_: type[T]) -> Callable[[httpx.Response], T]:
@@ -117,9 +134,8 @@ class Page(Protocol[Item]):
         """What is on it."""
         ...
 
-    @property
-    def next_cursor(self) -> str | None:
-        """Where the next page begins; None on the last one."""
+    def following(self) -> Mapping[str, str] | None:
+        """Returns the parameters that name the next page; None on the last one."""
         ...
 
 
@@ -134,7 +150,8 @@ def from_the_first_page(call: Call[P]) -> Call[P]:
 
 def following(call: Call[P], page: P) -> Call[P] | None:
     """Returns the call for the page after this one; None when there is none."""
-    if page.next_cursor is None:
+    named = page.following()
+    if named is None:
         return None
-    parameters = {name: text for name, text in call.parameters.items() if name != "page"}
-    return msgspec.structs.replace(call, parameters={**parameters, "cursor": page.next_cursor})
+    kept = {name: text for name, text in call.parameters.items() if name not in {"page", "cursor"}}
+    return msgspec.structs.replace(call, parameters={**kept, **named})

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, over
 import httpx
 
 import chargewatch
-from chargewatch.client import health_calls, session_calls
+from chargewatch.client import health_calls, session_calls, station_calls
 from chargewatch.client.calls import Call, Page, following, from_the_first_page
 from chargewatch.client.retries import Attempts, Outcome, Retry, Wait
 
@@ -180,8 +180,13 @@ class Client(_Connection):
     delete_session = Blocking(session_calls.delete_session)
     list_sessions = Blocking(session_calls.list_sessions)
     iterate_sessions = Walking(session_calls.list_sessions)
-    healthz = Blocking(health_calls.healthz)
-    readyz = Blocking(health_calls.readyz)
+    list_stations = Blocking(station_calls.list_stations)
+    iterate_stations = Walking(station_calls.list_stations)
+    get_station = Blocking(station_calls.get_station)
+    get_station_connectors = Blocking(station_calls.get_station_connectors)
+    get_statistics = Blocking(station_calls.get_statistics)
+    get_health = Blocking(health_calls.get_health)
+    get_readiness = Blocking(health_calls.get_readiness)
 
     def __init__(
         self,
@@ -272,8 +277,13 @@ class AsyncClient(_Connection):
     delete_session = Awaiting(session_calls.delete_session)
     list_sessions = Awaiting(session_calls.list_sessions)
     iterate_sessions = WalkingAsync(session_calls.list_sessions)
-    healthz = Awaiting(health_calls.healthz)
-    readyz = Awaiting(health_calls.readyz)
+    list_stations = Awaiting(station_calls.list_stations)
+    iterate_stations = WalkingAsync(station_calls.list_stations)
+    get_station = Awaiting(station_calls.get_station)
+    get_station_connectors = Awaiting(station_calls.get_station_connectors)
+    get_statistics = Awaiting(station_calls.get_statistics)
+    get_health = Awaiting(health_calls.get_health)
+    get_readiness = Awaiting(health_calls.get_readiness)
 
     def __init__(
         self,

@@ -7,11 +7,11 @@ _health = reader(Health)
 _readiness = reader(Readiness)
 
 
-def healthz() -> Call[Health]:
+def get_health() -> Call[Health]:
     """Returns that the process answers."""
     return Call(method="GET", path="/healthz", read=_health, repeat=Repeat.NEVER)
 
 
-def readyz() -> Call[Readiness]:
+def get_readiness() -> Call[Readiness]:
     """Returns that calls may be sent; `Unavailable` when not, with ``problem["checks"]``."""
     return Call(method="GET", path="/readyz", read=_readiness, repeat=Repeat.NEVER)

@@ -1,20 +1,16 @@
 """The calls on sessions (API reference, ``/v1/sessions``)."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import httpx
 
 from chargewatch.client.answers import SessionDetail, SessionPage, SessionState
-from chargewatch.client.bodies import MeterValue, ReadingsBody, SessionBody, SessionQuery, Time, parameters
-from chargewatch.client.calls import Call, conditions, encoded, nothing, reader, repeat_of, segment
-
-P = ParamSpec("P")
+from chargewatch.client.bodies import MeterValue, ReadingsBody, SessionBody, SessionQuery, Time
+from chargewatch.client.calls import Call, conditions, encoded, listing, nothing, reader, repeat_of, segment
 
 _state = reader(SessionState)
 _detail = reader(SessionDetail)
-_page = reader(SessionPage)
 
 
 def create_session(
@@ -191,18 +187,7 @@ def delete_session(session_id: str, *, if_match: int | str | None = None) -> Cal
     )
 
 
-def _listing(query: Callable[P, SessionQuery]) -> Callable[P, Call[SessionPage]]:
-    def list_sessions(*args: P.args, **kwargs: P.kwargs) -> Call[SessionPage]:
-        sent = parameters(query(*args, **kwargs))
-        return Call(method="GET", path="/v1/sessions", read=_page, parameters=sent)
-
-    list_sessions.__doc__ = query.__doc__
-    shown = inspect.signature(query).replace(return_annotation=Call[SessionPage])
-    list_sessions.__signature__ = shown  # type: ignore[attr-defined]
-    return list_sessions
-
-
-list_sessions = _listing(SessionQuery)
+list_sessions = listing("/v1/sessions", SessionQuery, SessionPage)
 
 
 def _path(session_id: str) -> str:
