@@ -11,7 +11,7 @@ import msgspec
 from chargewatch.client import AsyncClient, Client, Retry
 
 T = TypeVar("T")
-Outcome = httpx.Response | httpx.TransportError
+Outcome = httpx.Response | httpx.RequestError
 
 KEY = "cw_key"
 STARTED_AT = 1_772_186_400.0  # 2026-02-27T10:00:00Z
@@ -87,7 +87,7 @@ class ScriptedApi:
         self.requests.append(request)
         self.now += self._takes_s
         outcome = self._outcomes[min(len(self.requests), len(self._outcomes)) - 1]
-        if isinstance(outcome, httpx.TransportError):
+        if isinstance(outcome, httpx.RequestError):
             raise outcome
         return httpx.Response(outcome.status_code, content=outcome.content, headers=outcome.headers)
 

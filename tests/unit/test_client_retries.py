@@ -171,6 +171,17 @@ def test_an_answer_of_another_service_is_not_repeated_or_taken() -> None:
         assert len(course.requests) == 1
 
 
+def test_erasing_takes_no_other_answer_for_success() -> None:
+    for other in (httpx.Response(302, headers={"Location": "http://elsewhere.test/"}), answer(), answer(202)):
+        assert isinstance(Course([other], lambda c: c.delete_session("s")).error, UnexpectedAnswer)
+
+
+def test_an_answer_that_cannot_be_inflated_is_a_lost_one() -> None:
+    broken = httpx.DecodingError("Error -3 while decompressing data")
+    assert Course([broken, answer()], append).error is None
+    assert isinstance(Course([broken], append_to_version).error, ConnectionFailed)
+
+
 def test_the_error_that_is_raised_is_the_last_one() -> None:
     course = Course([LOST, problem(503), problem(412)], append_with_key)
     assert isinstance(course.error, PreconditionFailed)

@@ -42,7 +42,7 @@ def headers(
 ) -> dict[str, str]:
     """The headers as the library of the standard makes them."""
     signature = Webhook(secret).sign(identity, datetime.fromtimestamp(at, UTC), body.decode())
-    return {"webhook-id": identity, "webhook-timestamp": f"{at:.0f}", "webhook-signature": signature}
+    return {"webhook-id": identity, "webhook-timestamp": str(int(at)), "webhook-signature": signature}
 
 
 def test_the_event_of_the_reference() -> None:

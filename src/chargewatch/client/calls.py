@@ -43,7 +43,7 @@ class Call(msgspec.Struct, Generic[Result], frozen=True, kw_only=True):
     path: str
     """Percent-encoded, from the base URL on."""
     read: Callable[[httpx.Response], Result]
-    """Makes the result of an answer below 400."""
+    """Makes the result of an answer below 400; raises a ValueError or msgspec's errors for what is none."""
     parameters: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
     body: bytes | None = None
@@ -73,8 +73,14 @@ def reader(type_: type[T]) -> Callable[[httpx.Response], T]:
     return lambda response: decoder.decode(response.content)
 
 
-def nothing(_: httpx.Response) -> None:
-    """Reads an answer without a body."""
+def nothing(response: httpx.Response) -> None:
+    """Reads an answer without a body.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if response.status_code != httpx.codes.NO_CONTENT:
+        raise ValueError("an answer without a body was expected")
 
 
 def encoded(body: msgspec.Struct) -> bytes:

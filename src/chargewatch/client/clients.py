@@ -247,7 +247,7 @@ class Client(_Connection):
         request = self._http.build_request(**prepared, timeout=attempts.timeout_s(self._timeout_s))
         try:
             return self._http.send(request)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
     def close(self) -> None:
@@ -331,7 +331,7 @@ class AsyncClient(_Connection):
         request = self._http.build_request(**prepared, timeout=attempts.timeout_s(self._timeout_s))
         try:
             return await self._http.send(request)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
     async def aclose(self) -> None:

@@ -19,12 +19,14 @@ from chargewatch.client.errors import ApiError, CallFailed, ConnectionFailed, Un
 T = TypeVar("T")
 
 #: What came of one attempt.
-Outcome = httpx.Response | httpx.TransportError
+Outcome = httpx.Response | httpx.RequestError
 
 #: Nothing was sent yet when these were raised.
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 #: The caller's own mistake: the same again fails the same way.
 _HOPELESS: Final = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+#: What the lost answer of a call that leaves nothing was.
+_DONE: Final = httpx.Response(httpx.codes.NO_CONTENT)
 #: The server asks to be called again.
 _LATER: Final = frozenset({429, 503})
 #: A gateway lost the answer.
@@ -92,30 +94,30 @@ class Attempts(Generic[T]):
             CallFailed: the call has failed for good.
         """
         self._made += 1
-        if isinstance(outcome, httpx.TransportError):
+        if isinstance(outcome, httpx.RequestError):
             return self._again(self._failed(outcome), self._may_follow(outcome), None)
         if outcome.status_code < httpx.codes.BAD_REQUEST:
             return self._result(outcome)
         error = error_of(outcome, self._policy.wall_clock())
         if error.status == httpx.codes.NOT_FOUND and self._maybe_done and self._call.gone_is_done:
-            return self._call.read(outcome)
+            return self._call.read(_DONE)
         return self._again(error, self._may_follow_answer(error), error.retry_after)
 
     def _result(self, response: httpx.Response) -> T:
         try:
             return self._call.read(response)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             raise UnexpectedAnswer(
                 f"{self._call.method} {self._call.path}: no answer of this API ({response.status_code}): {error}"
             ) from error
 
-    def _failed(self, error: httpx.TransportError) -> ConnectionFailed:
+    def _failed(self, error: httpx.RequestError) -> ConnectionFailed:
         reason = str(error) or type(error).__name__
         failed = ConnectionFailed(f"{self._call.method} {self._call.path}: no answer ({reason})")
         failed.__cause__ = error
         return failed
 
-    def _may_follow(self, error: httpx.TransportError) -> bool:
+    def _may_follow(self, error: httpx.RequestError) -> bool:
         if isinstance(error, _NOT_SENT):
             return self._call.repeat is not Repeat.NEVER
         if isinstance(error, _HOPELESS):
