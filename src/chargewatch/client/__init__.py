@@ -48,6 +48,13 @@ from chargewatch.client.errors import (
     Unprocessable,
     WrongField,
 )
+from chargewatch.client.native_answers import (
+    OcpiSession,
+    OcpiSessionFound,
+    OcpiSessionStored,
+    OcppAnswer,
+    OcppMessageResult,
+)
 from chargewatch.client.retries import NO_RETRY, Retry
 from chargewatch.client.webhooks import (
     WebhookEvent,
@@ -76,6 +83,11 @@ __all__ = [
     "Health",
     "MeterValue",
     "NotFound",
+    "OcpiSession",
+    "OcpiSessionFound",
+    "OcpiSessionStored",
+    "OcppAnswer",
+    "OcppMessageResult",
     "PreconditionFailed",
     "RateLimited",
     "Readiness",

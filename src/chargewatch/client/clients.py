@@ -4,6 +4,7 @@ What a call sends and what its answer means stands in the ``…_calls`` modules,
 function behind a descriptor: `Client` sends what it returns, `AsyncClient` returns an awaitable that does.
 """
 
+import base64
 import functools
 import gzip
 import inspect
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, over
 import httpx
 
 import chargewatch
-from chargewatch.client import health_calls, session_calls, station_calls
+from chargewatch.client import health_calls, native_calls, session_calls, station_calls
 from chargewatch.client.calls import Call, Page, following, from_the_first_page
 from chargewatch.client.retries import Attempts, Outcome, Retry, Wait
 
@@ -159,7 +160,10 @@ class _Connection:
         }
 
     def _authorization(self, call: Call[Any]) -> str:
-        return f"{call.authorization} {self._api_key}"
+        key = self._api_key
+        if call.authorization == "Token":  # OCPI 2.2.1, transport and format, 4.1.3
+            key = base64.b64encode(key.encode()).decode()
+        return f"{call.authorization} {key}"
 
 
 class Client(_Connection):
@@ -180,6 +184,10 @@ class Client(_Connection):
     delete_session = Blocking(session_calls.delete_session)
     list_sessions = Blocking(session_calls.list_sessions)
     iterate_sessions = Walking(session_calls.list_sessions)
+    push_ocpp = Blocking(native_calls.push_ocpp)
+    put_ocpi_session = Blocking(native_calls.put_ocpi_session)
+    patch_ocpi_session = Blocking(native_calls.patch_ocpi_session)
+    get_ocpi_session = Blocking(native_calls.get_ocpi_session)
     list_stations = Blocking(station_calls.list_stations)
     iterate_stations = Walking(station_calls.list_stations)
     get_station = Blocking(station_calls.get_station)
@@ -277,6 +285,10 @@ class AsyncClient(_Connection):
     delete_session = Awaiting(session_calls.delete_session)
     list_sessions = Awaiting(session_calls.list_sessions)
     iterate_sessions = WalkingAsync(session_calls.list_sessions)
+    push_ocpp = Awaiting(native_calls.push_ocpp)
+    put_ocpi_session = Awaiting(native_calls.put_ocpi_session)
+    patch_ocpi_session = Awaiting(native_calls.patch_ocpi_session)
+    get_ocpi_session = Awaiting(native_calls.get_ocpi_session)
     list_stations = Awaiting(station_calls.list_stations)
     iterate_stations = WalkingAsync(station_calls.list_stations)
     get_station = Awaiting(station_calls.get_station)

@@ -120,6 +120,13 @@ class _Problem(msgspec.Struct):
     errors: list[WrongField] = []
 
 
+class _Envelope(msgspec.Struct):
+    """An error of the calls under ``/ocpi`` (OCPI 2.2.1, 4.1.7); 2001 becomes ``ocpi_2001``."""
+
+    status_code: int
+    status_message: str = "no reason given"
+
+
 def error_of(response: httpx.Response, now: float) -> ApiError:
     """Returns the exception for an answer of 400 and above.
 
@@ -132,7 +139,7 @@ def error_of(response: httpx.Response, now: float) -> ApiError:
     request_id = response.headers.get("X-Request-Id")
     try:
         document = msgspec.json.decode(response.content, type=dict[str, Any])
-        problem = msgspec.convert(document, _Problem)
+        problem = _problem(document)
     except (msgspec.MsgspecError, UnicodeDecodeError):  # a proxy in between has its own words
         code, detail = f"http_{response.status_code}", response.reason_phrase or "no reason given"
         return kind(response.status_code, code, detail, request_id=request_id, retry_after=wait)
@@ -145,6 +152,13 @@ def error_of(response: httpx.Response, now: float) -> ApiError:
         retry_after=wait,
         problem=document,
     )
+
+
+def _problem(document: dict[str, Any]) -> _Problem:
+    if "status_code" in document and "code" not in document:
+        envelope = msgspec.convert(document, _Envelope)
+        return _Problem(f"ocpi_{envelope.status_code}", envelope.status_message)
+    return msgspec.convert(document, _Problem)
 
 
 def retry_after_s(text: str | None, now: float) -> float | None:
