@@ -329,7 +329,8 @@ def test_a_walk_asks_for_a_page_only_when_it_is_wanted() -> None:
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize(
-    ("url", "key"), [("127.0.0.1:8000", "k"), ("", "k"), ("ftp://x", "k"), ("http://x", "")]
+    ("url", "key"),
+    [("127.0.0.1:8000", "k"), ("", "k"), ("ftp://x", "k"), ("http://u:p@x", "k"), ("http://x", "")],
 )
 def test_addresses_and_keys_that_cannot_work_are_refused(kind: type[Client], url: str, key: str) -> None:
     with pytest.raises(ValueError, match="must"):
