@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from chargewatch.client import NO_RETRY, Client, MeterValue, SessionState, Unavailable
+from chargewatch.client import NO_RETRY, Client, MeterValue, SessionState
 from chargewatch.server.db.address import embedded_address, state_folder
 from chargewatch.server.db.connection import connected
 from chargewatch.server.db.embedded import EmbeddedPostgres
@@ -54,13 +54,22 @@ def command(*arguments: str | Path) -> list[str]:
 class Service:
     """A running ``serve``, with the Python client for it (``api``) and a plain one (``client``)."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.log_file = folder.with_suffix(f".{time.monotonic_ns()}.log")
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        wrapper: Sequence[str] = (),
+        log_folder: Path | None = None,
+        **settings: str,
+    ) -> None:
+        """``wrapper`` is a command that runs the service in its own place; ``settings`` are environment variables."""
+        self.folder = folder
+        self.log_file = (log_folder or folder.parent) / f"{folder.name}.{time.monotonic_ns()}.log"
         began = time.perf_counter()
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                command("--data-dir", folder, "--port", "0", *arguments),
-                env=environment(),
+                [*wrapper, *command("--data-dir", folder, "--port", "0", *arguments)],
+                env=environment(**settings),
                 cwd=folder.parent,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -368,29 +377,6 @@ def _alive(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def test_without_its_database_a_service_says_so_at_once(folder: Path) -> None:
-    with serving(folder) as service:
-        children = psutil.Process(service.process.pid).children(recursive=True)
-        (postmaster,) = [child for child in children if "-D" in child.cmdline()]
-        postmaster.kill()
-        assert eventually(lambda: service.client.get("/readyz").status_code == 503)
-        assert service.api.get_health().status == "ok"
-        with pytest.raises(Unavailable) as not_ready:
-            service.api.get_readiness()
-        checks = not_ready.value.problem["checks"]
-        assert {name for name, said in checks.items() if said != "ok"} == {"database", "schema"}
-        began = time.perf_counter()
-        with pytest.raises(Unavailable) as lost:
-            service.push("lost")
-        assert (lost.value.status, lost.value.code) == (503, "database_unavailable")
-        assert lost.value.retry_after == 1
-        assert time.perf_counter() - began < 2.5
-        assert "Traceback" not in str(lost.value.problem)
-        assert service.stop() == 0
-    with serving(folder) as service:
-        assert service.api.get_session("first").session_id == "first"
 
 
 def test_help_says_that_there_are_no_jobs() -> None:

@@ -293,25 +293,45 @@ def pages() -> list[httpx.Response]:
     return answers
 
 
-def collect(client: Any) -> Any:
-    listed = client.iterate_sessions(is_anomaly=True, page=1)
-    if isinstance(client, Client):
-        return [item.session_id for item in listed]
+def gathered(listed: Any, field: str) -> Any:
+    """The values of a field in a walk; to be awaited where the walk is asynchronous."""
+    if not hasattr(listed, "__aiter__"):
+        return [getattr(item, field) for item in listed]
 
     async def rest() -> list[str]:
-        return [item.session_id async for item in listed]
+        return [getattr(item, field) async for item in listed]
 
     return rest()
 
 
 def test_a_walk_goes_through_all_pages_by_their_cursors() -> None:
-    course = Course(pages(), collect)
+    course = Course(
+        pages(), lambda client: gathered(client.iterate_sessions(is_anomaly=True, page=1), "session_id")
+    )
     assert course.result == ["00", "01", "10", "11", "20", "21"]
     assert [dict(request.url.params) for request in course.requests] == [
         {"page_size": "100", "is_anomaly": "true", "page": "1"},
         {"page_size": "100", "is_anomaly": "true", "cursor": "c 1"},
         {"page_size": "100", "is_anomaly": "true", "cursor": "c2"},
     ]
+
+
+@pytest.mark.parametrize("total", [0, 1, 2, 3, 4])
+def test_a_walk_by_page_numbers_ends_with_the_last_page(total: int) -> None:
+    counts = {"total_sessions": 1, "anomalous_sessions": 0, "max_anomaly_score": 0, "last_anomaly_at": None}
+    stations = [counts | {"charging_station_id": str(n), "external_station_id": str(n)} for n in range(total)]
+    answers = [
+        answer(200, {"items": stations[at : at + 2], "total": total, "page": 1 + at // 2, "page_size": 2})
+        for at in range(0, total + 2, 2)
+    ]
+
+    def walk(client: Any) -> Any:
+        return gathered(client.iterate_stations(page_size=2), "external_station_id")
+
+    course = Course(answers, walk)
+    assert course.result == [str(n) for n in range(total)]
+    pages = [request.url.params.get("page") for request in course.requests]
+    assert pages == [None, "2", "3"][: max(1, -(-total // 2))]
 
 
 def test_a_walk_asks_for_a_page_only_when_it_is_wanted() -> None:
@@ -329,7 +349,8 @@ def test_a_walk_asks_for_a_page_only_when_it_is_wanted() -> None:
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize(
-    ("url", "key"), [("127.0.0.1:8000", "k"), ("", "k"), ("ftp://x", "k"), ("http://x", "")]
+    ("url", "key"),
+    [("127.0.0.1:8000", "k"), ("", "k"), ("ftp://x", "k"), ("http://u:p@x", "k"), ("http://x", "")],
 )
 def test_addresses_and_keys_that_cannot_work_are_refused(kind: type[Client], url: str, key: str) -> None:
     with pytest.raises(ValueError, match="must"):

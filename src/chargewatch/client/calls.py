@@ -159,5 +159,5 @@ def following(call: Call[P], page: P) -> Call[P] | None:
     named = page.following()
     if named is None:
         return None
-    kept = {name: text for name, text in call.parameters.items() if name not in {"page", "cursor"}}
+    kept = {name: text for name, text in call.parameters.items() if name != "page"}
     return msgspec.structs.replace(call, parameters={**kept, **named})

@@ -123,8 +123,8 @@ class _Connection:
         compress_from: int | None,
     ) -> None:
         url = httpx.URL(base_url)
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise ValueError(f"base_url must be like https://chargewatch.example, not {base_url!r}")
+        if url.scheme not in {"http", "https"} or not url.host or url.userinfo:
+            raise ValueError("base_url must be like https://chargewatch.example, without a user or password")
         if not api_key:
             raise ValueError("api_key must not be empty")
         self._base_url = url

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import asyncpg
 import msgspec
 
-from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, is_passing, one_line
+from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, is_passing, one_line, outage
 from chargewatch.server.settings import Secret
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -141,7 +141,7 @@ def outages(connection: Connection) -> Iterator[None]:
         raise DatabaseUnavailable("the database takes too long") from problem
     except (asyncpg.PostgresError, asyncpg.InternalClientError, ConnectionError) as problem:
         if is_passing(problem):
-            raise DatabaseUnavailable(f"the database failed: {one_line(problem)}") from problem
+            raise outage(problem) from problem
         raise
 
 
