@@ -1,5 +1,6 @@
 """What the client sends and how it reads answers: digits, times, ids, conditions, compression, errors, pages."""
 
+import doctest
 import gzip
 import inspect
 import json
@@ -25,6 +26,8 @@ from chargewatch.client import (
     TooLarge,
     Unauthorized,
     Unprocessable,
+    bodies,
+    errors,
 )
 from tests.scripted_api import KEY, STATE, Course, ScriptedApi, answer, problem
 
@@ -374,6 +377,12 @@ def test_methods_show_their_own_signature_and_words() -> None:
         assert "if_match" in inspect.signature(client.update_session).parameters
         assert (client.update_session.__doc__ or "").startswith("Adds readings")
         assert inspect.signature(client.update_session).return_annotation is package.SessionState
+
+
+def test_the_examples_in_docstrings() -> None:
+    for module in (bodies, errors):
+        results = doctest.testmod(module)
+        assert (results.failed, results.attempted) == (0, 1)
 
 
 def test_one_client_serves_many_threads() -> None:

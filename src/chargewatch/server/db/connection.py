@@ -5,7 +5,16 @@ asyncpg carries no types; `Connection` and `Row` name the part of it that is use
 
 # ruff: noqa: ANN401, ASYNC109  the signatures are asyncpg's
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Protocol
 
@@ -63,6 +72,24 @@ class Connection(Protocol):
 
     async def fetchval(self, query: str, *args: object, column: int = 0, timeout: float | None = None) -> Any:
         """Returns one column of the first row, None when there is none."""
+
+    async def copy_from_query(
+        self, query: str, *, output: Callable[[bytes], Awaitable[None]], format: str
+    ) -> str:
+        """Sends the answer to a query through ``output``; returns the command tag."""
+        ...
+
+    async def copy_to_table(
+        self,
+        table_name: str,
+        *,
+        source: AsyncIterable[bytes],
+        columns: Sequence[str],
+        schema_name: str,
+        format: str,
+    ) -> str:
+        """Fills a table from ``source``; returns the command tag."""
+        ...
 
     def get_server_version(self) -> asyncpg.ServerVersion:
         """Returns what server this is."""
