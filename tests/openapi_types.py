@@ -13,6 +13,7 @@ _FITTING: Mapping[type[inspect.Type], tuple[str, ...]] = {
     inspect.DateTimeType: ("string:date-time",),
     inspect.IntType: ("integer",),
     inspect.FloatType: ("number", "integer"),
+    inspect.DecimalType: ("number",),
     inspect.BoolType: ("boolean",),
     inspect.ListType: ("array",),
     inspect.DictType: ("object",),

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from chargewatch.client import (
+    ApiError,
     AsyncClient,
     MeterValue,
     NotFound,
@@ -178,6 +179,55 @@ async def test_stations_and_totals(client: AsyncClient, other_client: AsyncClien
     assert connectors.connectors[0].anomaly_categories == {"KWH_DECREASE": 1}
     with pytest.raises(NotFound):
         await other_client.get_station(stations[0])
+
+
+async def test_frames_of_a_station(client: AsyncClient) -> None:
+    station = f"CP-{uuid4()}"
+    begin = {"connectorId": 1, "idTag": "TAG", "meterStart": 154110, "timestamp": "2026-02-27T10:00:00Z"}
+    begun = '[3, "m1", {"transactionId": 17, "idTagInfo": {"status": "Accepted"}}]'
+    sampled = '{"timestamp": "2026-02-27T10:15:00Z", "sampledValue": [{"value": "159610.50"}]}'
+    metered = (
+        f'[2, "m2", "MeterValues", {{"connectorId": 1, "transactionId": 17, "meterValue": [{sampled}]}}]'
+    )
+    frames = [[2, "m1", "StartTransaction", begin], begun.encode(), metered, "[2, broken"]
+    answer = await client.push_ocpp(station, frames, protocol="ocpp1.6")
+    assert (answer.accepted, answer.ignored, answer.refused) == (3, 0, 1)
+    assert answer.messages[3].pointer == "/messages/3"
+    (session,) = answer.sessions
+    stored = await client.get_session(session.session_id)
+    assert str(stored.meter_values[-1].value) == "159610.50"
+    assert (stored.charging_station_id, stored.connector_id) == (station, "1")
+    again = await client.push_ocpp(station, frames)
+    assert [one.version for one in again.sessions] == [session.version], "nothing has changed"
+
+
+async def test_session_objects_of_ocpi(client: AsyncClient) -> None:
+    name = str(uuid4())
+    session = {
+        "country_code": "NL",
+        "party_id": "TNM",
+        "id": name,
+        "start_date_time": "2026-02-27T10:00:00Z",
+        "kwh": Decimal("11.100"),
+        "location_id": "LOC1",
+        "evse_uid": "E1",
+        "connector_id": "1",
+        "status": "ACTIVE",
+        "last_updated": "2026-02-27T10:30:00Z",
+    }
+    stored = await client.put_ocpi_session("NL", "TNM", name, session)
+    assert (stored.status_code, stored.data.session_id) == (1000, f"NL*TNM*{name}")
+    change = {"kwh": Decimal("16.50"), "last_updated": "2026-02-27T10:45:00Z", "status": "COMPLETED"}
+    changed = await client.patch_ocpi_session("NL", "TNM", name, change)
+    assert changed.data.version > stored.data.version
+    found = (await client.get_ocpi_session("NL", "TNM", name)).data
+    assert (str(found.kwh), found.status, found.location_id) == ("16.50", "COMPLETED", "LOC1")
+    with pytest.raises(NotFound) as missing:
+        await client.get_ocpi_session("NL", "TNM", "nobody's")
+    assert missing.value.code == "ocpi_2000"
+    with pytest.raises(ApiError) as wrong:
+        await client.put_ocpi_session("NL", "TNM", name, session | {"kwh": "much"})
+    assert (wrong.value.status, wrong.value.code) == (400, "ocpi_2001")
 
 
 async def test_another_tenant_sees_nothing(client: AsyncClient, other_client: AsyncClient) -> None:
