@@ -131,7 +131,9 @@ def _score(
     request: Request, tally: _Tally, bad_rows: BadRows, console: Console, say: Callable[[str], None]
 ) -> None:
     now_us = time.time_ns() // 1_000
-    files = open_table(request.readings, frozenset({request.output, request.bad_rows}))
+    files, passed_over = open_table(request.readings, frozenset({request.output, request.bad_rows}))
+    for line in passed_over:
+        say(f"passed over: {line}")
     if ignored := unknown_columns(files):
         say(f"ignored columns: {', '.join(ignored)}")
     with _progress(console) as progress:
