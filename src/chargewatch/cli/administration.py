@@ -74,6 +74,26 @@ def create_tenant(
     _print(as_json, answer, f"tenant_id  {answer['tenant_id']}\napi_key    {answer['api_key']}")
 
 
+@tenant_commands.command("retention")
+@reports_errors
+def set_retention(
+    tenant: Tenant,
+    days: Annotated[str, typer.Argument(help="How many days sessions are kept, or off: for ever.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erases a tenant's sessions once they are older than so many days (off by default)."""
+    from chargewatch.server.tenants.service import TenantError
+
+    if days != "off" and not (days.isascii() and days.isdigit()):
+        raise TenantError("the retention is a number of days, or off")
+    kept = None if days == "off" else int(days)
+    tenant_id = _administer(data_dir, lambda service: service.set_retention(tenant, kept))
+    answer = {"tenant_id": str(tenant_id), "retention_days": kept}
+    text = "sessions are kept for ever" if kept is None else f"sessions are kept for {kept} days"
+    _print(as_json, answer, text)
+
+
 @key_commands.command("create")
 @reports_errors
 def create_key(

@@ -23,6 +23,7 @@ from chargewatch.server.tenants.repository import TenantRepository
 #: Principals that are remembered at once; the one used longest ago goes first.
 CACHED_KEYS: Final = 10_000
 LONGEST_NAME: Final = 200
+LONGEST_RETENTION_DAYS: Final = 36_500
 
 _log = structlog.get_logger(__name__)
 
@@ -88,6 +89,19 @@ class TenantService:
         except asyncpg.UniqueViolationError as problem:
             taken = "this API key" if problem.table_name == "api_keys" else f"the tenant name {name!r}"
             raise TenantError(f"{taken} is already in use") from None
+
+    async def set_retention(self, tenant: str | UUID, days: int | None) -> UUID:
+        """Has sessions erased that began and ended more than so many days ago; None keeps them for ever.
+
+        Raises:
+            TenantError: no such tenant, or days out of range.
+        """
+        if days is not None and not 1 <= days <= LONGEST_RETENTION_DAYS:
+            raise TenantError(f"the retention must be 1 to {LONGEST_RETENTION_DAYS} days, or off")
+        tenant_id = await self._resolve(tenant)
+        async with self._repository.within(tenant_id) as connection:
+            await repository.set_retention(connection, tenant_id, days)
+        return tenant_id
 
     async def create_key(
         self,
