@@ -57,10 +57,16 @@ class Opened(NamedTuple):
     passed_over: list[str]
 
 
-def open_table(path: Path, leave_out: frozenset[Path] = frozenset(), read: Sequence[str] = READ) -> Opened:
+def open_table(
+    path: Path,
+    leave_out: frozenset[Path] = frozenset(),
+    read: Sequence[str] = READ,
+    assumed: str | None = None,
+) -> Opened:
     """Opens a file, or all files of a folder in sorted order, ``leave_out`` (resolved paths) excepted.
 
-    Of a folder, files that lack the columns of readings are passed over. ``read`` are the columns to look at.
+    Of a folder, files that lack the columns of readings are passed over. ``read`` are the columns to look at. A
+    file of an unknown ending is taken for one of the ``assumed`` ending.
 
     Raises:
         TableError: there is none, or one of them cannot hold readings.
@@ -68,7 +74,7 @@ def open_table(path: Path, leave_out: frozenset[Path] = frozenset(), read: Seque
     if not path.exists():
         raise TableError(f"{path}: no such file or folder")
     if path.is_file():
-        return Opened([_open(path, path.name, read)], [])
+        return Opened([_open(path, path.name, read, assumed)], [])
     if not path.is_dir():
         raise TableError(f"{path}: not a file or folder")
     found = [p for p in sorted(path.rglob("*")) if p.is_file() and ending_of(p) and not _hidden(p, path)]
@@ -104,8 +110,8 @@ def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
 
 
-def _open(path: Path, name: str, read: Sequence[str]) -> TableFile:
-    ending = ending_of(path)
+def _open(path: Path, name: str, read: Sequence[str], assumed: str | None = None) -> TableFile:
+    ending = ending_of(path) or assumed
     if ending is None:
         raise TableError(f"{name}: unknown ending; known are {', '.join(ENDINGS)}")
     try:
