@@ -174,7 +174,7 @@ def migrate(
 
     from chargewatch.server.db.access import database_for_command, prepare_database
 
-    settings = _settings(data_dir)
+    settings = settings_from(data_dir)
     with database_for_command(settings) as address:
         preparation = prepare_database(
             settings, address, may_migrate=True, reset_app_password=reset_app_password
@@ -189,7 +189,7 @@ def config(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Shows the effective settings and where each comes from; secrets are hidden."""
     from chargewatch.server.settings import effective_settings
 
-    settings = _settings(data_dir)
+    settings = settings_from(data_dir)
     rows = effective_settings(settings)
     answer = {
         "settings": {row.name: {"value": row.value, "origin": row.origin} for row in rows},
@@ -213,7 +213,8 @@ def _print(as_json: bool, answer: object, text: str) -> None:
     typer.echo(text)
 
 
-def _settings(data_dir: Path | None) -> "Settings":
+def settings_from(data_dir: Path | None) -> "Settings":
+    """The effective settings, notices told on stderr."""
     from chargewatch.server.settings import load_settings
 
     settings = load_settings({"data_dir": data_dir})
@@ -228,7 +229,7 @@ def _administer(data_dir: Path | None, work: "Callable[[TenantService], Awaitabl
 
     from chargewatch.server.db.access import database_for_command
 
-    settings = _settings(data_dir)
+    settings = settings_from(data_dir)
     with database_for_command(settings) as address:
         return asyncio.run(_as_owner(settings, address, work))
 

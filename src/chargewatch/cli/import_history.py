@@ -5,16 +5,16 @@ nothing could be taken or the file cannot be read, 2 when the command line or th
 143 after SIGTERM. Refused rows and sessions beside taken ones leave it 0, as bad rows do with ``score``.
 """
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from chargewatch.cli.administration import AsJson, DataDir, reports_errors
+from chargewatch.cli.administration import AsJson, DataDir, reports_errors, settings_from
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a file holds."""
 
     CSV = "csv"
@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 @reports_errors
 def import_history(
     kind: Annotated[Kind, typer.Argument(help="What the file holds.", show_default=False)],
-    file: Annotated[Path, typer.Argument(help="The file; of tables also a folder of them.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="The file; of tables also a folder of them.", show_default=False)
+    ],
     tenant: Annotated[str, typer.Option(help="The tenant's name or id.", show_default=False)],
     station: Annotated[
         str | None,
@@ -60,16 +62,11 @@ def import_history(
     from chargewatch.cli.import_work import Stopped
     from chargewatch.ingest.table_blocks import TableError
     from chargewatch.server.platform.logging import configure_logging, secrets_of
-    from chargewatch.server.settings import load_settings
 
-    settings = load_settings({"data_dir": data_dir})
+    settings = settings_from(data_dir)
     configure_logging("warning", secrets_of(settings))
-    for notice in settings.notices:
-        typer.echo(f"chargewatch: {notice}", err=True)
     try:
-        request = Request.checked(
-            kind.value, file, tenant, station, report, concurrency, restart=restart
-        )
+        request = Request.checked(kind.value, file, tenant, station, report, concurrency, restart=restart)
         summary = run(request, settings)
     except RequestError as problem:
         raise _failed(str(problem), 2) from None

@@ -65,7 +65,9 @@ class ImportFolder:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return Progress(fingerprint), "the note on its progress is damaged: the import begins anew"
         if found.fingerprint != fingerprint:
-            return Progress(fingerprint), "the file was changed since it was imported in part: the import begins anew"
+            return Progress(
+                fingerprint
+            ), "the file was changed since it was imported in part: the import begins anew"
         return found, None
 
     def save(self, progress: Progress, *, now: bool = False) -> None:

@@ -20,7 +20,6 @@ from chargewatch.cli.import_work import ImportWork
 from chargewatch.cli.interruption import Interruption
 from chargewatch.cli.result_files import stem_of
 from chargewatch.domain.ids import external_id
-from chargewatch.ingest.sent_sessions import SentSession
 from chargewatch.server.analysis.service import Analyser
 from chargewatch.server.db.access import database_for_command, prepare_database
 from chargewatch.server.db.address import DatabaseAddress
@@ -103,7 +102,11 @@ class Summary(msgspec.Struct, frozen=True):
         """Returns the summary for people."""
         sessions = ", ".join(f"{count} {fate}" for fate, count in self.sessions.items())
         readings = ", ".join(f"{count} {fate}" for fate, count in self.readings.items())
-        lines = [f"sessions  {sessions}", f"readings  {readings}", f"refused   {self.rows_refused} rows or lines"]
+        lines = [
+            f"sessions  {sessions}",
+            f"readings  {readings}",
+            f"refused   {self.rows_refused} rows or lines",
+        ]
         return "\n".join(lines if self.report is None else [*lines, f"report    {self.report}"])
 
 
@@ -152,7 +155,7 @@ async def _tenant_id(settings: Settings, address: DatabaseAddress, tenant: str) 
     await prepare_database(settings, address, may_migrate=False)
     async with connected(address.owner) as owner:
         try:
-            return await TenantService(owner, address.roles).tenant_id(tenant)
+            return await TenantService(owner, address.roles).find_tenant(tenant)
         except TenantError as problem:
             raise TenantError(f"{problem}; `chargewatch tenant create NAME` makes one") from None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from chargewatch.ingest.sent_sessions import Refusal, SentSession
 from chargewatch.ingest.table_blocks import STORED, BadRow, TableError
@@ -65,7 +65,9 @@ class TableSource:
         if "rated_power_kw" in columns:
             self.notices.append("not imported: rated_power_kw, which belongs to the station")
         if station is None and "station_id" not in columns:
-            raise TableError(f"{path}: there is no column station_id; --station names the station of all sessions")
+            raise TableError(
+                f"{path}: there is no column station_id; --station names the station of all sessions"
+            )
 
     def count(self, advance: Advance) -> int:
         """See ``Source``."""

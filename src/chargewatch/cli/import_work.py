@@ -1,10 +1,11 @@
-"""The work of an import: what is found in a file goes to the service, and what becomes of it into progress and report."""
+"""The work of an import: what a file holds goes to the service, what becomes of it into progress and report."""
 
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from rich.progress import Progress as Bar, TaskID
+from rich.progress import Progress as Bar
+from rich.progress import TaskID
 
 from chargewatch.cli.import_progress import ImportFolder, Progress, fingerprint_of
 from chargewatch.cli.import_report import ImportReport
@@ -140,7 +141,7 @@ class ImportWork:
         self._bar.advance(self._task)
 
     def _count(self, session: str, fate: Fate) -> None:
-        """Counts a session once, also where it comes in parts, of which a later one may change what the first did not."""
+        """Counts a session once, also where it comes in parts; a later one may change what the first did not."""
         counts = self.progress.fates
         if self._source.by_station and session in self._fates:
             if fate == "changed" and self._fates[session] == "unchanged":

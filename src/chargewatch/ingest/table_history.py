@@ -58,12 +58,12 @@ def read_history(
             for rows, refused, count in table.blocks():
                 yield from refused
                 for part, places in parts.split(rows.column("session").to_numpy()):
-                    parts.write(part, rows.take(pa.array(places)))
+                    parts.write(part, rows.take(places))
                 progress(count)
             for _, batches in parts.parts():
                 rows = _joined(batches)
                 order = np.argsort(rows.column("session").to_numpy(), kind="stable")
-                yield from table.sessions(rows.take(pa.array(order)))
+                yield from table.sessions(rows.take(order))
         finally:
             parts.close()
 
@@ -130,7 +130,7 @@ class _Table:
         """Refuses the sessions that have too many rows, with the first of these."""
         large = np.flatnonzero(self._survey.too_large[sessions])
         numbers, first = np.unique(sessions[large], return_index=True)
-        for number, at in zip(numbers.tolist(), decoded.index[large[first]].tolist(), strict=True):
+        for number, at in zip(numbers.tolist(), decoded.rows[large[first]].tolist(), strict=True):
             if number not in self._refused:
                 self._refused.add(number)
                 name = decoded.sessions.words[decoded.sessions.number[at]]

@@ -16,24 +16,23 @@ from chargewatch.ingest.columns import Flags, Integers
 from chargewatch.ingest.readings import Source, source_of
 from chargewatch.ingest.table_blocks import NAMES, PLACES, BadRow, Block, Column
 from chargewatch.ingest.table_rows import Report, decode
-from chargewatch.ingest.table_values import Words, words
+from chargewatch.ingest.table_values import Indices, Words, plain, words
 
 LONGEST_NAME: Final = 255
 #: Rows that are readings of numbered sessions. ``source`` and ``place`` are numbers in `SentRows`; ``managed`` is -1
 #: where the row does not say.
-SENT: Final = pa.schema(
-    [
-        ("session", pa.int64()),
-        ("id", pa.string()),
-        ("file", pa.int32()),
-        ("row", pa.int64()),
-        ("at_us", pa.int64()),
-        ("text", pa.string()),
-        ("source", pa.int32()),
-        ("place", pa.int32()),
-        ("managed", pa.int8()),
-    ]
-)
+_COLUMNS: Final[dict[str, pa.DataType]] = {
+    "session": pa.int64(),
+    "id": pa.string(),
+    "file": pa.int32(),
+    "row": pa.int64(),
+    "at_us": pa.int64(),
+    "text": pa.string(),
+    "source": pa.int32(),
+    "place": pa.int32(),
+    "managed": pa.int8(),
+}
+SENT: Final = pa.schema(_COLUMNS)
 
 T = TypeVar("T")
 
@@ -64,11 +63,11 @@ class Register(Generic[T]):
 class DecodedBlock(NamedTuple):
     """The sessions of a block's rows; of those rows that have one, ``good`` marks the readings.
 
-    ``index`` are the places of these rows in the block.
+    ``rows`` are the places of these rows in the block.
     """
 
     sessions: Words
-    index: Integers
+    rows: Integers
     good: Flags
     at_us: Integers
     managed: Integers
@@ -109,31 +108,30 @@ class SentRows:
             file: the file's number.
             block: where the rows stand.
             decoded: what ``decode`` returned for it.
-            numbers: the number of each row's session, for the rows of ``decoded.index``.
+            numbers: the number of each row's session, for the rows of ``decoded.rows``.
             keep: which of these rows to return.
         """
-        index = decoded.index[keep]
-        taken = pa.array(index)
+        index = decoded.rows[keep]
         ids = pa.array(decoded.sessions.words, pa.string())
         columns = [
             pa.array(numbers[keep]),
-            ids.take(pa.array(decoded.sessions.number[index])),
+            ids.take(decoded.sessions.number[index]),
             pa.array(np.full(len(index), file, np.int32)),
             pa.array(block.first_row + index),
             pa.array(decoded.at_us[keep]),
-            _number_texts(block.columns["value"].take(taken)),
+            _number_texts(block.columns["value"].take(index)),
             pa.array(self._sources(block, index)),
             pa.array(self._places(block, index)),
             pa.array(decoded.managed[keep].astype(np.int8)),
         ]
         return pa.record_batch(columns, schema=SENT)
 
-    def _sources(self, block: Block, index: Integers) -> Integers:
+    def _sources(self, block: Block, index: Integers) -> Indices:
         code, texts = _combined([block.columns.get(name) for name in NAMES], index)
         measurand_to_context = [self.sources.number(source_of(*names, None)) for names in texts]
         return np.array(measurand_to_context, np.int32)[code]
 
-    def _places(self, block: Block, index: Integers) -> Integers:
+    def _places(self, block: Block, index: Integers) -> Indices:
         code, texts = _combined([block.columns.get(name) for name in PLACES], index)
         return np.array([self.places.number(Place(*names)) for names in texts], np.int32)[code]
 
@@ -143,21 +141,30 @@ def _bad_names(column: Column | None) -> Flags | None:
     if column is None:
         return None
     number, texts = words(column)
-    bad = [bool(text) and (len(text) > LONGEST_NAME or min(text) < " ") for text in texts]
+    bad = [text is not None and _is_bad(text) for text in texts]
     if not any(bad):
         return None
     marked: Flags = np.array([*bad, False])[number]
     return marked
 
 
+def _is_bad(name: str) -> bool:
+    return len(name) > LONGEST_NAME or any(letter < " " for letter in name)
+
+
 def _number_texts(values: Column) -> pa.StringArray:
     """Returns numbers as texts: texts as they were sent, numbers with as many digits as tell them apart."""
     kind = values.type
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
-        return values.cast(pa.string())
-    texts = (values.cast(pa.float64()) if pa.types.is_floating(kind) else values).cast(pa.string())
-    too_long = pc.greater(pc.utf8_length(texts), LONGEST)
-    return pc.if_else(too_long, values.cast(pa.float64(), safe=False).cast(pa.string()), texts)
+    if pa.types.is_floating(kind):
+        return plain(values.cast(pa.float64()))
+    texts = plain(values)
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        too_long = pc.binary_length(texts).to_numpy() > LONGEST
+        if too_long.any():
+            rounded = plain(values.cast(pa.float64(), safe=False))
+            shorter: pa.StringArray = pc.if_else(pa.array(too_long), rounded, texts)
+            return shorter
+    return texts
 
 
 def _combined(

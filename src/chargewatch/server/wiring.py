@@ -29,6 +29,7 @@ from chargewatch.server.platform.metrics import set_pool
 from chargewatch.server.sessions.listing import SessionList
 from chargewatch.server.sessions.service import SessionService
 from chargewatch.server.settings import Settings
+from chargewatch.server.stations.service import StationService
 from chargewatch.server.tenants.service import Authenticator
 
 FIGURES_EVERY_S: Final = 1.0
@@ -44,6 +45,7 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     authenticator: Authenticator
     sessions: SessionService
     session_list: SessionList
+    stations: StationService
     idempotency: Idempotency
     housekeeping: Housekeeping
 
@@ -107,6 +109,7 @@ def wire(settings: Settings, database: Database) -> Wiring:
         authenticator=Authenticator(database, settings.key_cache_s),
         sessions=sessions,
         session_list=SessionList(database),
+        stations=StationService(database),
         idempotency=idempotency,
         housekeeping=Housekeeping(database, sessions, idempotency),
     )

@@ -98,7 +98,7 @@ class TenantService:
         """
         if days is not None and not 1 <= days <= LONGEST_RETENTION_DAYS:
             raise TenantError(f"the retention must be 1 to {LONGEST_RETENTION_DAYS} days, or off")
-        tenant_id = await self.tenant_id(tenant)
+        tenant_id = await self.find_tenant(tenant)
         async with self._repository.within(tenant_id) as connection:
             await repository.set_retention(connection, tenant_id, days)
         return tenant_id
@@ -117,7 +117,7 @@ class TenantService:
         """
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise TenantError("the key would have expired already")
-        tenant_id = await self.tenant_id(tenant)
+        tenant_id = await self.find_tenant(tenant)
         async with self._repository.within(tenant_id) as connection:
             key = Secret(new_key())
             return await _insert_key(connection, tenant_id, key, scopes, expires_at=expires_at, name=name)
@@ -128,7 +128,7 @@ class TenantService:
         Raises:
             TenantError: no such tenant.
         """
-        rows = await self._repository.keys(await self.tenant_id(tenant))
+        rows = await self._repository.keys(await self.find_tenant(tenant))
         return [KeyRecord(*row.values()) for row in rows]
 
     async def revoke_key(self, key_id: UUID) -> None:
@@ -142,7 +142,7 @@ class TenantService:
             raise TenantError(f"there is no key {key_id}")
         await self._repository.revoke(tenant_id, key_id)
 
-    async def tenant_id(self, tenant: str | UUID) -> UUID:
+    async def find_tenant(self, tenant: str | UUID) -> UUID:
         """A tenant by its name, else by its id.
 
         Raises:
