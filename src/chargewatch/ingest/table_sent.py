@@ -136,7 +136,7 @@ class SentRows:
         return np.array([self.places.number(Place(*names)) for names in texts], np.int32)[code]
 
 
-def _bad_names(column: Column | None) -> Flags | None:
+def _bad_names(column: "Column | None") -> Flags | None:
     """Marks names that the API refuses; None where there are none."""
     if column is None:
         return None
@@ -168,7 +168,7 @@ def _number_texts(values: Column) -> pa.StringArray:
 
 
 def _combined(
-    columns: Sequence[Column | None], index: Integers
+    columns: "Sequence[Column | None]", index: Integers
 ) -> tuple[Integers, list[tuple[str | None, ...]]]:
     """Returns which distinct combination of texts stands in each of the rows, and the combinations."""
     found = [None if column is None else words(column) for column in columns]
