@@ -50,6 +50,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[int, ...] = ()
     """The statuses beyond those that follow from the kind of call."""
 
+    def __deepcopy__(self, memo: object) -> "Operation":
+        """Returns itself: the framework copies what handlers carry, and annotated types cannot be copied."""
+        return self
+
 
 class Route(msgspec.Struct, frozen=True):
     """One path and method with its handler."""
