@@ -19,6 +19,8 @@ class Kind(StrEnum):
 
     CSV = "csv"
     PARQUET = "parquet"
+    OCPP_LOG = "ocpp-log"
+    OCPI_CDRS = "ocpi-cdrs"
 
 
 def register(app: typer.Typer) -> None:
@@ -45,17 +47,17 @@ def import_history(
             show_default=False,
         ),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Sessions that are stored at once.")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Sessions that are stored at once.")] = 16,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew instead of going on where an earlier run stopped.")
     ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Brings history into a tenant: sessions from files of readings, judged as the API would judge them.
+    """Brings history into a tenant: tables of readings, logs of OCPP frames, OCPI CDRs.
 
-    Readings are added to what is stored, so that importing a file twice changes nothing. An import that was stopped,
-    or killed, goes on with the same command.
+    Sessions are judged as the API would judge them. Readings are added to what is stored, so that importing a file
+    twice changes nothing. An import that was stopped, or killed, goes on with the same command.
     """
     from chargewatch.cli.import_progress import ImportBusy
     from chargewatch.cli.import_run import NothingTaken, Request, RequestError, run

@@ -90,6 +90,7 @@ class Summary(msgspec.Struct, frozen=True):
     sessions: dict[str, int]
     readings: dict[str, int]
     rows_refused: int
+    lines_ignored: int
     report: str | None
     seconds: float
 
@@ -144,7 +145,7 @@ def run(request: Request, settings: Settings) -> Summary:
             runner.run(_store(settings, address, tenant_id, request.concurrency, work))
             report.commit()
             folder.forget()
-            summary = _summary(tenant_id, work, report, time.monotonic() - began_s)
+            summary = _summary(tenant_id, work, report, source.ignored, time.monotonic() - began_s)
     if not summary.taken:
         why = f"all was refused, see {request.report}" if report.count else "there is no reading"
         raise NothingTaken(f"{request.path}: nothing to import: {why}")
@@ -185,13 +186,16 @@ async def _store(
         await database.close()
 
 
-def _summary(tenant_id: UUID, work: ImportWork, report: ImportReport, seconds: float) -> Summary:
+def _summary(
+    tenant_id: UUID, work: ImportWork, report: ImportReport, ignored: int, seconds: float
+) -> Summary:
     progress = work.progress
     return Summary(
         tenant_id=tenant_id,
         sessions={**progress.fates, "refused": report.sessions},
         readings={"added": progress.added, "repeated": progress.repeated},
         rows_refused=report.rows,
+        lines_ignored=ignored,
         report=str(report.path) if report.path.exists() else None,
         seconds=round(seconds, 3),
     )

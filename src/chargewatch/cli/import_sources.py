@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from chargewatch.cli.import_natives import cdr_source, log_source
 from chargewatch.ingest.sent_sessions import Refusal, SentSession
 from chargewatch.ingest.table_blocks import STORED, BadRow, TableError
 from chargewatch.ingest.table_history import read_history
@@ -11,7 +12,7 @@ from chargewatch.ingest.table_sessions import Survey, survey
 from chargewatch.ingest.tables import open_table, unknown_columns
 
 TABLES: Final = {"csv": ".csv", "parquet": ".parquet"}
-KINDS: Final = (*TABLES,)
+NATIVES: Final = {"ocpp-log": log_source, "ocpi-cdrs": cdr_source}
 
 Refuse = Callable[[Refusal], None]
 Advance = Callable[[int], None]
@@ -32,6 +33,10 @@ class Source(Protocol):
     def by_station(self) -> bool:
         """Whether a session may come in several parts, which name its connector or not."""
 
+    @property
+    def ignored(self) -> int:
+        """Lines that are about no session, as far as the file was read."""
+
     def count(self, advance: Advance) -> int | None:
         """Returns the number of sessions, None where only reading would tell; ``advance`` is told rows as they pass."""
 
@@ -51,6 +56,7 @@ class TableSource:
     """
 
     by_station = False
+    ignored = 0
 
     def __init__(self, kind: str, path: Path, station: str | None, leave_out: frozenset[Path]) -> None:
         files, passed_over = open_table(path, leave_out, STORED, TABLES[kind])
@@ -92,7 +98,7 @@ def open_source(kind: str, path: Path, station: str | None, leave_out: frozenset
     """Opens what is to be imported.
 
     Args:
-        kind: one of ``KINDS``.
+        kind: one of ``TABLES`` and ``NATIVES``.
         path: the file, or a folder of tables.
         station: the station of what does not name one.
         leave_out: files of a folder that are none of its tables, as resolved paths.
@@ -100,4 +106,6 @@ def open_source(kind: str, path: Path, station: str | None, leave_out: frozenset
     Raises:
         TableError: it cannot be read as what it is said to be.
     """
+    if kind in NATIVES:
+        return NATIVES[kind](path, station)
     return TableSource(kind, path, station, leave_out)

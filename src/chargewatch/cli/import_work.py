@@ -120,6 +120,8 @@ class ImportWork:
                 yield session
             elif self._source.by_station:
                 self._fates[session.session_id] = None
+            if self._interruption.noted():
+                return
         self._is_at_end = True
 
     def _advance(self, task: TaskID, rows: int) -> None:
