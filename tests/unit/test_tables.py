@@ -82,10 +82,10 @@ def test_tables_of_something_else_are_passed_over_in_a_folder(tmp_path: Path) ->
         "labels.csv: no column timestamp, value (columns found: session_id, category)",
         "scores.ndjson: no column timestamp, value (columns found: is_anomaly, session_id)",
     ]
-    with pytest.raises(TableError, match="labels.csv: no column timestamp, value"):
+    with pytest.raises(TableError, match=r"labels.csv: no column timestamp, value"):
         open_table(tmp_path / "labels.csv")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 but not really")
-    with pytest.raises(TableError, match="broken.parquet: not a Parquet file"):
+    with pytest.raises(TableError, match=r"broken.parquet: not a Parquet file"):
         open_table(tmp_path)
 
 
