@@ -84,7 +84,7 @@ class ImportFolder:
 
 
 @contextmanager
-def import_folder(parent: Path, key: str, every_s: float = 0.2) -> Iterator[ImportFolder]:
+def import_folder(parent: Path, key: str, every_s: float = 0.05) -> Iterator[ImportFolder]:
     """The folder of the import that is told from others by ``key``, held while the block runs.
 
     Raises:
