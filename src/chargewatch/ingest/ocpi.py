@@ -8,6 +8,7 @@
 - CiStrings are case-insensitive; country and party are kept in capitals.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -134,7 +135,7 @@ def read_session(raw: bytes, ocpi_id: OcpiId, now_us: int, *, partial: bool = Fa
         raw: the object's JSON.
         ocpi_id: its names, from the URL; those in the object must be the same, whatever their case.
         now_us: the time of the call; the time of the object where it lacks ``last_updated``.
-        partial: only the fields that changed are there.
+        partial: only the fields that changed are there; the station stays as it is.
 
     Raises:
         Unreadable: a field that is needed is missing or broken.
@@ -150,7 +151,7 @@ def read_session(raw: bytes, ocpi_id: OcpiId, now_us: int, *, partial: bool = Fa
     readings = list(_registers(body.kwh, ("kwh",), span)) if begun else []
     periods = _Periods(body.charging_periods or [], span)
     readings += periods.readings
-    station = _station(body.evse_uid, body.location_id, "evse_uid", needed=not partial)
+    station = "" if partial else _station(body.evse_uid, body.location_id, "evse_uid")
     push = SessionPush(
         ocpi_session(*ocpi_id),
         station,
@@ -214,13 +215,11 @@ def _time(text: str | None, field: str) -> int | None:
     return None if text is None else instant(text, (field,))
 
 
-def _station(evse_uid: str | None, location: str | None, field: str, *, needed: bool = True) -> str:
-    """Returns the station of a session: OCPI's EVSE, else its location; empty where neither is said."""
+def _station(evse_uid: str | None, location: str | None, field: str) -> str:
+    """Returns the station of a session: OCPI's EVSE, else its location."""
     text = evse_uid or location
     if not text:
-        if needed:
-            raise Unreadable((field,), "is required", "missing")
-        return ""
+        raise Unreadable((field,), "is required", "missing")
     return checked((field,), external_id, text.strip())
 
 
@@ -251,7 +250,7 @@ class _Periods:
             for i, period in enumerate(periods)
         ]
         order = sorted(range(len(periods)), key=lambda i: starts[i])
-        for i, following in zip(order, [*order[1:], None], strict=True):
+        for i, following in itertools.zip_longest(order, order[1:]):
             closed = following is not None or span.ended_us is not None
             end_us = span.now_us if following is None else starts[following]
             if end_us > starts[i]:
@@ -290,6 +289,8 @@ _REGISTER: Final = "Energy.Active.Import.Register"
 _TOTAL: Final = _of(_REGISTER, "kWh")
 _TOTAL_AT_START: Final = _of(_REGISTER, "kWh", context="Transaction.Begin")
 _TOTAL_AT_END: Final = _of(_REGISTER, "kWh", context="Transaction.End")
+#: The sources of a session's register.
+TOTALS: Final = frozenset({_TOTAL, _TOTAL_AT_START, _TOTAL_AT_END})
 #: The dimensions that are meter values (CdrDimensionType, mod_cdrs 1.4.3).
 _SOURCES: Final = {
     "ENERGY": _of("Energy.Active.Import.Interval", "kWh"),

@@ -96,15 +96,12 @@ class Transaction(NamedTuple):
         )
 
     def span(self) -> tuple[float, float]:
-        """Returns the first and the last instant that belong to it for sure.
-
-        A transaction that runs lasts as long as it is not silent for 24 h, and without any reading yet for ever.
-        """
+        """Returns the first and the last instant that are known of it; without any reading yet it lasts for ever."""
         known = [at for at in (self.began_us, self.last_us, self.ended_us) if at is not None and is_sane(at)]
         first = -math.inf if self.began_us is None or not is_sane(self.began_us) else min(known)
         if self.ended_us is not None:
             return first, self.ended_us if is_sane(self.ended_us) else max(known, default=math.inf)
-        return first, math.inf if self.last_us is None else self.last_us + LONGEST_SILENCE_US
+        return first, math.inf if self.last_us is None else self.last_us
 
     def distance_us(self, at_us: int) -> float:
         """Returns how far a time is from the transaction."""
@@ -112,11 +109,11 @@ class Transaction(NamedTuple):
         return max(first - at_us, at_us - last, 0)
 
     def runs_at(self, at_us: int | None) -> bool:
-        """Whether readings of its connector at a time are its own: until 15 minutes after its end."""
+        """Whether readings of its connector at a time are its own: until 15 min after its end, or 24 h of silence."""
         if at_us is None:
             return self.ended_us is None
         first, last = self.span()
-        return first <= at_us <= last + (0 if self.ended_us is None else AFTER_STOP_US)
+        return first <= at_us <= last + (LONGEST_SILENCE_US if self.ended_us is None else AFTER_STOP_US)
 
     def may_have_begun(self, at_us: int | None) -> bool:
         """Whether a start that waits may be that of readings at a time."""

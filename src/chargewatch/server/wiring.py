@@ -16,6 +16,7 @@ from chargewatch.server.analysis.service import Analyser
 from chargewatch.server.db.address import DatabaseAddress
 from chargewatch.server.db.engine import Database
 from chargewatch.server.housekeeping.service import Housekeeping
+from chargewatch.server.ocpi.service import OcpiService
 from chargewatch.server.ocpp.service import OcppService
 from chargewatch.server.platform.health import (
     Draining,
@@ -47,6 +48,7 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     sessions: SessionService
     session_list: SessionList
     ocpp: OcppService
+    ocpi: OcpiService
     stations: StationService
     idempotency: Idempotency
     housekeeping: Housekeeping
@@ -112,6 +114,7 @@ def wire(settings: Settings, database: Database) -> Wiring:
         sessions=sessions,
         session_list=SessionList(database),
         ocpp=OcppService(database, sessions),
+        ocpi=OcpiService(sessions),
         stations=StationService(database),
         idempotency=idempotency,
         housekeeping=Housekeeping(database, sessions, idempotency),
