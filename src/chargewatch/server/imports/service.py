@@ -71,7 +71,7 @@ class ImportService:
 
     async def present(self) -> datetime:
         """Returns the present as the database has it."""
-        async with self._database.tenant_transaction(self._tenant_id) as connection:
+        async with self._database.tenant_transaction(self._tenant_id, reads=True) as connection:
             return await repository.present(connection)
 
     async def store(
@@ -124,7 +124,7 @@ class ImportService:
         return await work()
 
     async def _counts(self, part: list[SentSession]) -> dict[str, int]:
-        async with self._database.tenant_transaction(self._tenant_id) as connection:
+        async with self._database.tenant_transaction(self._tenant_id, reads=True) as connection:
             ids = [session.session_id for session in part]
             return await repository.reading_counts(connection, self._tenant_id, ids)
 
