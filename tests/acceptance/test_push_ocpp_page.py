@@ -23,7 +23,9 @@ def blocks(language: str) -> list[str]:
 
 def run(command: str, url: str) -> Any:
     environment = os.environ | {"CHARGEWATCH_URL": url, "CHARGEWATCH_KEY": KEY, "NO_PROXY": "127.0.0.1"}
-    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

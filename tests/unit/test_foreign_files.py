@@ -28,7 +28,8 @@ def text_line(frame: object, station: str = "CP-1") -> str:
 FORMS: dict[str, Any] = {
     "text": lambda frames: "\n".join(map(text_line, frames)),
     "envelopes": lambda frames: "\n".join(
-        json.dumps({"timestamp": "2025-03-04T10:15:30Z", "charge_point_id": "CP-1", "message": f}) for f in frames
+        json.dumps({"timestamp": "2025-03-04T10:15:30Z", "charge_point_id": "CP-1", "message": f})
+        for f in frames
     ),
     "texts in envelopes": lambda frames: "\n".join(
         json.dumps({"chargePointId": "CP-1", "direction": "in", "msg": json.dumps(f)}) for f in frames
@@ -56,7 +57,12 @@ def test_forms_of_a_log(tmp_path: Path, form: str) -> None:
     pushes, passed_over = split(read_log(path))
     assert passed_over == []
     (push,) = pushes.values()
-    assert (push.session, push.station, push.connector_id, push.stop_reason) == ("CP-1:17", "CP-1", "1", "Local")
+    assert (push.session, push.station, push.connector_id, push.stop_reason) == (
+        "CP-1:17",
+        "CP-1",
+        "1",
+        "Local",
+    )
     assert [r.text for r in push.readings] == ["1000", "2000", "3000", "4000", "5000"]
 
 
@@ -70,7 +76,9 @@ def test_bare_frames_of_one_station(tmp_path: Path, form: str) -> None:
     assert (list(pushes), passed_over) == (["CP-9:17"], [])
     pushes, passed_over = split(read_log(path))
     assert pushes == {}
-    assert {(bad.reason[:33], bad.refused) for bad in passed_over} == {("the line does not name its statio", True)}
+    assert {(bad.reason[:33], bad.refused) for bad in passed_over} == {
+        ("the line does not name its statio", True)
+    }
 
 
 def test_actions_with_payloads_and_both_versions_in_one_log(tmp_path: Path) -> None:
