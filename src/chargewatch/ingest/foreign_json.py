@@ -1,8 +1,8 @@
 """JSON of foreign systems into structs: strict about what is needed, indifferent to the rest, exact about digits.
 
 What a system sends beyond its standard is passed over; what is needed and cannot be read is named with its place.
-Decoding with msgspec takes about 3 µs for a frame of eight values; checking the same frame against the standard's
-JSON schema takes two hundred times as long and would refuse data that an operator wants (`tests` compare the two).
+Reading a frame of eight values takes some 35 µs in all; only checking it against the standard's JSON schema takes ten
+times as long, and would refuse data that an operator wants (`tests/unit/test_ocpp_schemas.py` compares the two).
 """
 
 import re
