@@ -360,26 +360,6 @@ def _alive(process: psutil.Process) -> bool:
     return False
 
 
-def test_without_its_database_a_service_says_so_at_once(folder: Path) -> None:
-    with serving(folder) as service:
-        children = psutil.Process(service.process.pid).children(recursive=True)
-        (postmaster,) = [child for child in children if "-D" in child.cmdline()]
-        postmaster.kill()
-        assert eventually(lambda: service.client.get("/readyz").status_code == 503)
-        assert service.client.get("/healthz").status_code == 200
-        checks = service.client.get("/readyz").json()["checks"]
-        assert {name for name, said in checks.items() if said != "ok"} == {"database", "schema"}
-        began = time.perf_counter()
-        answer = service.post("lost")
-        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
-        assert answer.headers["retry-after"] == "1"
-        assert time.perf_counter() - began < 2.5
-        assert "Traceback" not in answer.text
-        assert service.stop() == 0
-    with serving(folder) as service:
-        assert service.client.get("/v1/sessions/first").status_code == 200
-
-
 def test_help_says_that_there_are_no_jobs() -> None:
     done = subprocess.run(
         command("--help"), env=environment(), capture_output=True, text=True, timeout=PATIENCE_S

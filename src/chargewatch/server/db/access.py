@@ -26,6 +26,7 @@ from chargewatch.server.db.migrations.runner import (
     only_starter,
     schema_version,
 )
+from chargewatch.server.db.postgres_keeper import PostgresKeeper
 from chargewatch.server.db.postgres_process import POLL_S, try_lock
 from chargewatch.server.db.roles import check_app_login, ensure_roles, prepare_embedded
 from chargewatch.server.db.secret_key import SecretKey, load_secret_key, make_data_dir
@@ -42,6 +43,8 @@ TURN_FILE: Final = "turn.lock"
 def database_for_service(settings: Settings) -> Iterator[DatabaseAddress]:
     """Holds the database while the block runs: the embedded one is ours from start to stop.
 
+    When the embedded one dies meanwhile, it is started again at the same address (`PostgresKeeper`).
+
     Raises:
         DataFolderInUse: another process holds the embedded one.
     """
@@ -51,7 +54,9 @@ def database_for_service(settings: Settings) -> Iterator[DatabaseAddress]:
     key = _open_folder(settings)
     with ExitStack() as stack:
         with _turn(settings):
-            address = stack.enter_context(_started(settings, key))
+            keeper = PostgresKeeper(state_folder(settings))
+            address = embedded_address(keeper.start(), key)
+            stack.callback(keeper.stop)
         yield address
 
 
