@@ -106,10 +106,13 @@ class Violation(msgspec.Struct, frozen=True):
     invariant: str
     text: str
     place: Place | None = None
+    read: int | None = None
+    """The call that saw it; None for what is so in the end."""
 
     def __str__(self) -> str:
         where = "" if self.place is None else f" {self.place[0]}/{self.place[1]}"
-        return f"{self.invariant}{where}: {self.text}"
+        when = "" if self.read is None else f" (seen by call {self.read})"
+        return f"{self.invariant}{where}: {self.text}{when}"
 
 
 Check = Callable[[History, FinalState], Iterable[Violation]]
@@ -145,7 +148,7 @@ def by_place(history: History) -> dict[Place, list[Call]]:
 
 
 @functools.lru_cache(maxsize=1)  # three invariants read it
-def _unexplained(history: History, final: FinalState) -> tuple[tuple[Place, states.Fault], ...]:
+def _unexplained(history: History, final: FinalState) -> tuple[Violation, ...]:
     """What is wrong with the final state of each session and with every state that a reader saw."""
     calls = by_place(history)
     found = []
@@ -153,11 +156,12 @@ def _unexplained(history: History, final: FinalState) -> tuple[tuple[Place, stat
         here = calls.get(place, [])
         writes = states.Writes([call for call in here if call.writes])
         if place in final.sessions:
-            found += [(place, fault) for fault in _final_faults(here, writes, final.sessions[place])]
+            faults = _final_faults(here, writes, final.sessions[place])
+            found += [Violation(fault.invariant, fault.text, place) for fault in faults]
         for call in here:
             if call.shown is not None and call.shown.readings is not None:
-                for fault in writes.unexplained(call.shown, call.finished):
-                    found.append((place, fault._replace(text=f"read {call.id}: {fault.text}")))
+                faults = writes.unexplained(call.shown, call.finished)
+                found += [Violation(fault.invariant, fault.text, place, call.id) for fault in faults]
     return tuple(found)
 
 
@@ -168,20 +172,20 @@ def _final_faults(calls: Sequence[Call], writes: states.Writes, shown: Shown | N
     return [states.Fault("I1", "an acknowledged session is gone")] if known else []
 
 
+def _states(history: History, final: FinalState, invariant: str) -> list[Violation]:
+    return [violation for violation in _unexplained(history, final) if violation.invariant == invariant]
+
+
 @register("I1")
 def readings_are_kept(history: History, final: FinalState) -> Iterator[Violation]:
     """Acknowledged readings are there, once, in the final state and in each state that was read."""
-    for place, fault in _unexplained(history, final):
-        if fault.invariant == "I1":
-            yield Violation("I1", fault.text, place)
+    yield from _states(history, final, "I1")
 
 
 @register("I2")
 def versions_count_changes(history: History, final: FinalState) -> Iterator[Violation]:
     """Versions are unique, grow by one in real time's order, and results belong to them."""
-    for place, fault in _unexplained(history, final):
-        if fault.invariant == "I2":
-            yield Violation("I2", fault.text, place)
+    yield from _states(history, final, "I2")
     calls = by_place(history)
     for place in calls.keys() | final.sessions.keys():
         here = calls.get(place, [])
@@ -263,9 +267,7 @@ def tenants_are_apart(history: History, final: FinalState) -> Iterator[Violation
 @register("I7")
 def calls_are_whole(history: History, final: FinalState) -> Iterator[Violation]:
     """Calls without an answer are wholly applied or not at all, refused ones not at all."""
-    for place, fault in _unexplained(history, final):
-        if fault.invariant == "I7":
-            yield Violation("I7", fault.text, place)
+    yield from _states(history, final, "I7")
 
 
 @register("I8")
