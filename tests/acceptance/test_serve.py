@@ -53,13 +53,14 @@ def command(*arguments: str | Path) -> list[str]:
 class Service:
     """A running ``serve``."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
+        self.folder = folder
         self.log_file = folder.with_suffix(f".{time.monotonic_ns()}.log")
         began = time.perf_counter()
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command("--data-dir", folder, "--port", "0", *arguments),
-                env=environment(),
+                env=environment(**settings),
                 cwd=folder.parent,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg
-import psutil
 import pytest
 import structlog
 
@@ -22,6 +21,7 @@ from chargewatch.server.db.address import state_folder
 from chargewatch.server.db.embedded import DataFolderInUse, EmbeddedPostgres, running_dsn
 from chargewatch.server.db.postgres_keeper import Pauses, PostgresKeeper
 from chargewatch.server.settings import Settings, load_settings
+from tests.postgres_processes import postmaster, postmasters, processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their working folder")
 
@@ -52,38 +52,6 @@ def kept(folder: Path) -> Iterator[tuple[PostgresKeeper, str]]:
 def log() -> Iterator[list[dict[str, object]]]:
     with structlog.testing.capture_logs() as lines:
         yield lines  # type: ignore[misc]
-
-
-def processes(folder: Path) -> dict[int, psutil.Process]:
-    """The PostgreSQL processes of a folder; zombies are none."""
-    home = str(folder / "data")
-    found = {}
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == home:
-                found[process.pid] = process
-        except psutil.Error:
-            continue
-    return found
-
-
-def postmasters(folder: Path) -> list[int]:
-    """Those that were started as servers; what they fork is named otherwise or has one of them as parent."""
-    family = processes(folder)
-    found = []
-    for pid, process in family.items():
-        try:
-            if "-D" in process.cmdline() and process.ppid() not in family:
-                found.append(pid)
-        except psutil.Error:
-            continue
-    return found
-
-
-def postmaster(folder: Path) -> int:
-    """The one; two would be a disaster."""
-    (pid,) = postmasters(folder)
-    return pid
 
 
 def query(dsn: str, statement: str) -> object:

@@ -93,6 +93,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_timeout_s: Annotated[
         float, Setting(seconds(0.001, 60), "how long a call waits for a free database connection")
     ] = 2.0
+    database_silence_s: Annotated[
+        float, Setting(seconds(0.01, 60), "a database that answers nothing for this long is taken to hang")
+    ] = 1.2
     statement_timeout_s: Annotated[
         float, Setting(seconds(0.001, 3600), "the longest that one statement may take")
     ] = 15.0

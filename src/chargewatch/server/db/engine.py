@@ -5,10 +5,13 @@ tables), so none is reset when it goes back: a call costs the round trips of its
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
+from weakref import WeakSet
 
 import asyncpg
 
@@ -17,29 +20,36 @@ from chargewatch.server.db.connection import REFUSED_LOGIN, Connection, Row, che
 from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, one_line
 from chargewatch.server.db.fitness import check_fitness
 from chargewatch.server.db.migrations.runner import check_current, known_versions, schema_version
+from chargewatch.server.db.pulse import Pulse
 from chargewatch.server.db.roles import refused_app_login
 from chargewatch.server.db.tables import has_grants
 from chargewatch.server.db.tenancy import begin_for, commit, roll_back, transaction
 from chargewatch.server.settings import Settings
-
-#: An asyncpg pool; asyncpg carries no types.
-Pool = Any
 
 #: Connections that are kept open when there is nothing to do.
 IDLE_CONNECTIONS: Final = 4
 #: How much longer than the server's own statement timeout we wait: it acts first when it lives.
 GRACE_S: Final = 1.0
 STATEMENT_CACHE: Final = 200
+_SILENT: Final = "the database does not answer"
+
+# Its warnings tell of an outage with a stack trace for each attempt; `Pulse` tells of it once, in one line.
+logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 
 class Database:
     """An open database. Make one with `Database.open`; close it at the end."""
 
-    def __init__(self, pool: Pool, settings: Settings) -> None:
-        self._pool = pool
+    def __init__(self, pool: "_Pool", settings: Settings) -> None:
+        self._pool = pool.pool
         self._pooled = settings.database_pooler
         self._acquire_timeout_s = settings.pool_timeout_s
         self._begin = _begin_behind_pooler(settings) if settings.database_pooler else "BEGIN"
+        self._connections = pool.connections
+        self._waiting: set[asyncio.Timeout] = set()
+        self._pulse = Pulse(pool.connect, settings.database_silence_s, self._drop_everything)
+        # a question behind a pooler would wait in its queue: full is not silent
+        self._watch = None if self._pooled else asyncio.create_task(self._pulse.keep())
 
     @classmethod
     async def open(cls, settings: Settings, address: DatabaseAddress | None = None) -> Self:
@@ -53,20 +63,35 @@ class Database:
         address = address or find_address(settings)
         pool = await _make_pool(settings, address)
         try:
-            async with pool.acquire() as connection, transaction(connection):
+            async with pool.pool.acquire() as connection, transaction(connection):
                 await _check(connection)
         except BaseException:
-            pool.terminate()
+            pool.pool.terminate()
             raise
         return cls(pool, settings)
 
     async def close(self) -> None:
         """Waits for the running transactions, at most a few seconds."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        if self._pulse.silent:
+            self._pool.terminate()
+            return
         try:
             async with asyncio.timeout(5):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+    def _drop_everything(self) -> None:
+        """A silent database: calls that wait for it end now, and no connection to it is used again."""
+        for connection in list(self._connections):
+            connection.terminate()
+        now = asyncio.get_running_loop().time()
+        for patience in self._waiting:
+            if not patience.expired():
+                patience.reschedule(now)
 
     @asynccontextmanager
     async def tenant_transaction(self, tenant_id: UUID) -> AsyncIterator[Connection]:
@@ -83,8 +108,10 @@ class Database:
             with outages(connection):
                 try:
                     await connection.execute(begin)
+                    self._pulse.signs += 1
                     yield connection
                     await commit(connection)
+                    self._pulse.signs += 1
                 except BaseException:
                     await roll_back(connection)
                     raise
@@ -114,19 +141,28 @@ class Database:
         try:
             with outages(connection):
                 yield connection
+            self._pulse.signs += 1
         finally:
             await self._release(connection)
 
     async def _release(self, connection: Connection) -> None:
         """A connection that cannot be given back is closed by the pool; the call that had it is over as it was."""
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-            await self._pool.release(connection)
+            await self._pool.release(connection, timeout=self._acquire_timeout_s)
 
     async def _acquire(self) -> Connection:
+        if self._pulse.silent:
+            raise DatabaseUnavailable(_SILENT)
         try:
-            connection: Connection = await self._pool.acquire(timeout=self._acquire_timeout_s)
+            async with asyncio.timeout(self._acquire_timeout_s) as patience:
+                self._waiting.add(patience)
+                try:
+                    connection: Connection = await self._pool.acquire()
+                finally:
+                    self._waiting.discard(patience)
         except TimeoutError as problem:
-            raise DatabaseUnavailable("no database connection is free") from problem
+            reason = _SILENT if self._pulse.silent else "no database connection is free"
+            raise DatabaseUnavailable(reason) from problem
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
             raise DatabaseUnavailable(f"cannot connect to the database: {one_line(problem)}") from problem
         return connection
@@ -146,23 +182,46 @@ async def _check(connection: Connection) -> None:
     await check_fitness(connection)
 
 
-async def _make_pool(settings: Settings, address: DatabaseAddress) -> Pool:
+class _Pool(NamedTuple):
+    """An asyncpg pool (which carries no types), every connection that it has opened, and how to open one more."""
+
+    pool: Any
+    connections: WeakSet[Any]
+    connect: Callable[[], Awaitable[Connection]]
+
+
+async def _make_pool(settings: Settings, address: DatabaseAddress) -> _Pool:
     """Every connection is alike: the settings that it needs travel in its first message."""
     timeouts = {} if settings.database_pooler else _session_settings(settings)
+    connections: WeakSet[Any] = WeakSet()
+
+    async def remember(connection: object) -> None:
+        connections.add(connection)
+
+    alike = {
+        **address.app.arguments(),
+        "timeout": settings.pool_timeout_s,
+        "statement_cache_size": 0 if settings.database_pooler else STATEMENT_CACHE,
+        "command_timeout": settings.statement_timeout_s + GRACE_S,
+        "server_settings": {"application_name": "chargewatch", **timeouts},
+    }
     try:
-        return await asyncpg.create_pool(
-            **address.app.arguments(),
+        pool = await asyncpg.create_pool(
+            **alike,
             min_size=min(IDLE_CONNECTIONS, settings.pool_size),
             max_size=settings.pool_size,
-            statement_cache_size=0 if settings.database_pooler else STATEMENT_CACHE,
-            command_timeout=settings.statement_timeout_s + GRACE_S,
+            init=remember,
             reset=_nothing_to_reset,
-            server_settings={"application_name": "chargewatch", **timeouts},
         )
     except REFUSED_LOGIN:
         raise DatabaseError(refused_app_login(address)) from None
     except (OSError, TimeoutError, asyncpg.PostgresError) as problem:
         raise DatabaseUnavailable(f"cannot connect to the database: {one_line(problem)}") from problem
+    patient = {
+        "timeout": 2 * settings.database_silence_s,
+        "command_timeout": None,
+    }  # the pulse has its own limit
+    return _Pool(pool, connections, functools.partial(asyncpg.connect, **alike | patient))
 
 
 def _session_settings(settings: Settings) -> dict[str, str]:
