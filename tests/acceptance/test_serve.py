@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,21 @@ def command(*arguments: str | Path) -> list[str]:
 class Service:
     """A running ``serve``."""
 
-    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        wrapper: Sequence[str] = (),
+        log_folder: Path | None = None,
+        **settings: str,
+    ) -> None:
+        """``wrapper`` is a command that runs the service in its own place; ``settings`` are environment variables."""
         self.folder = folder
-        self.log_file = folder.with_suffix(f".{time.monotonic_ns()}.log")
+        self.log_file = (log_folder or folder.parent) / f"{folder.name}.{time.monotonic_ns()}.log"
         began = time.perf_counter()
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                command("--data-dir", folder, "--port", "0", *arguments),
+                [*wrapper, *command("--data-dir", folder, "--port", "0", *arguments)],
                 env=environment(**settings),
                 cwd=folder.parent,
                 stdout=subprocess.PIPE,

@@ -103,6 +103,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Setting(seconds(0.001, 3600), "the longest that an open transaction may be idle")
     ] = 10.0
 
+    disk_reserve_percent: Annotated[
+        int,
+        Setting(
+            integer(1, 50),
+            "of the embedded database's disk to keep free (48 MiB to 1 GiB); below it nothing more is stored",
+        ),
+    ] = 5
+    disk_check_s: Annotated[
+        float, Setting(seconds(0.01, 60), "how often a process looks how much of that disk is free")
+    ] = 0.5
+
     secret_key: Annotated[
         Secret | None,
         Setting(

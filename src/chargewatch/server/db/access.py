@@ -16,7 +16,7 @@ import asyncpg
 
 from chargewatch.server.db.address import DatabaseAddress, embedded_address, server_address, state_folder
 from chargewatch.server.db.bootstrap import bootstrap
-from chargewatch.server.db.connection import REFUSED_LOGIN
+from chargewatch.server.db.connection import REFUSED_LOGIN, connected
 from chargewatch.server.db.embedded import DataFolderInUse, EmbeddedPostgres, running_dsn
 from chargewatch.server.db.errors import DatabaseError, one_line
 from chargewatch.server.db.migrations.runner import (
@@ -142,13 +142,23 @@ async def prepare_database(
         SchemaMismatch: the database is newer than this program, or older and may not be migrated here.
         DatabaseError: something is missing that only an administrator can give.
     """
+    await ensure_owner_login(address)
+    return await _prepare(settings, address, may_migrate, reset_app_password)
+
+
+async def ensure_owner_login(address: DatabaseAddress) -> None:
+    """Makes sure that the owner can log in: on the embedded database the roles are ours to make.
+
+    Raises:
+        DatabaseError: a server turns the login down.
+    """
     try:
-        return await _prepare(settings, address, may_migrate, reset_app_password)
+        async with connected(address.owner):
+            return
     except (*REFUSED_LOGIN, asyncpg.InvalidCatalogNameError) as problem:
         if not address.embedded:
             raise DatabaseError(f"cannot open the database: {one_line(problem)}") from None
     await prepare_embedded(address)
-    return await _prepare(settings, address, may_migrate, reset_app_password)
 
 
 async def _prepare(

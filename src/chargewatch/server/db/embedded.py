@@ -16,6 +16,7 @@ takes the server with it.
 
 import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -75,6 +76,18 @@ SERVER_SETTINGS: Final = {
     # a query whose client was killed holds its locks no longer
     "client_connection_check_interval": "0" if sys.platform == "win32" else "1s",
 }
+
+
+#: PostgreSQL's own default and the least that it takes, for its write-ahead log.
+MOST_LOG_MIB: Final = 1024
+LEAST_LOG_MIB: Final = 32
+USUAL_KEPT_LOG_MIB: Final = 80
+
+
+def log_settings(total_bytes: int) -> dict[str, str]:
+    """How large the write-ahead log may grow between checkpoints: an eighth of the disk, within bounds."""
+    most = max(LEAST_LOG_MIB, min(MOST_LOG_MIB, total_bytes // 8 // 1024**2))
+    return {"max_wal_size": f"{most}MB", "min_wal_size": f"{min(USUAL_KEPT_LOG_MIB, most)}MB"}
 
 
 class DataFolderInUse(EmbeddedPostgresError):
@@ -203,7 +216,8 @@ class EmbeddedPostgres:
         try:
             log_start = os.fstat(log).st_size
             with state.as_server_sees(state.data, run) as (names, descriptors):
-                settings = _listening_settings(names[1]) | SERVER_SETTINGS
+                total_bytes = shutil.disk_usage(state.path).total
+                settings = _listening_settings(names[1]) | SERVER_SETTINGS | log_settings(total_bytes)
                 arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
                 program = installation / "bin" / "postgres"
                 self._server = ServerProcess(

@@ -9,15 +9,17 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeVar
 from uuid import UUID
 from weakref import WeakSet
 
 import asyncpg
 
-from chargewatch.server.db.address import DatabaseAddress, find_address
+from chargewatch.server.db.address import DatabaseAddress, find_address, state_folder
 from chargewatch.server.db.connection import REFUSED_LOGIN, Connection, Row, check_server_version, outages
-from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, one_line
+from chargewatch.server.db.contention import retrying
+from chargewatch.server.db.disk import DiskWatch
+from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, DiskFull, one_line
 from chargewatch.server.db.fitness import check_fitness
 from chargewatch.server.db.migrations.runner import check_current, known_versions, schema_version
 from chargewatch.server.db.pulse import Pulse
@@ -25,6 +27,8 @@ from chargewatch.server.db.roles import refused_app_login
 from chargewatch.server.db.tables import has_grants
 from chargewatch.server.db.tenancy import begin_for, commit, roll_back, transaction
 from chargewatch.server.settings import Settings
+
+T = TypeVar("T")
 
 #: Connections that are kept open when there is nothing to do.
 IDLE_CONNECTIONS: Final = 4
@@ -40,16 +44,21 @@ logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 class Database:
     """An open database. Make one with `Database.open`; close it at the end."""
 
-    def __init__(self, pool: "_Pool", settings: Settings) -> None:
+    def __init__(self, pool: "_Pool", settings: Settings, *, embedded: bool = False) -> None:
         self._pool = pool.pool
         self._pooled = settings.database_pooler
         self._acquire_timeout_s = settings.pool_timeout_s
-        self._begin = _begin_behind_pooler(settings) if settings.database_pooler else "BEGIN"
+        self._begin = _begin_statement(settings)
+        self._begin_reading = _begin_statement(settings, "BEGIN READ ONLY")
         self._connections = pool.connections
         self._waiting: set[asyncio.Timeout] = set()
         self._pulse = Pulse(pool.connect, settings.database_silence_s, self._drop_everything)
-        # a question behind a pooler would wait in its queue: full is not silent
-        self._watch = None if self._pooled else asyncio.create_task(self._pulse.keep())
+        self._disk = DiskWatch(state_folder(settings), settings.disk_reserve_percent, settings.disk_check_s)
+        self._watches: list[asyncio.Task[None]] = []
+        if not self._pooled:  # a question behind a pooler would wait in its queue: full is not silent
+            self._watches.append(asyncio.create_task(self._pulse.keep()))
+        if embedded:  # a server minds its own disk
+            self._watches.append(asyncio.create_task(self._disk.keep()))
 
     @classmethod
     async def open(cls, settings: Settings, address: DatabaseAddress | None = None) -> Self:
@@ -63,18 +72,19 @@ class Database:
         address = address or find_address(settings)
         pool = await _make_pool(settings, address)
         try:
-            async with pool.pool.acquire() as connection, transaction(connection):
+            begin = _begin_statement(settings)
+            async with pool.pool.acquire() as connection, transaction(connection, begin):
                 await _check(connection)
         except BaseException:
             pool.pool.terminate()
             raise
-        return cls(pool, settings)
+        return cls(pool, settings, embedded=address.embedded)
 
     async def close(self) -> None:
         """Waits for the running transactions, at most a few seconds."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         if self._pulse.silent:
             self._pool.terminate()
             return
@@ -93,16 +103,38 @@ class Database:
             if not patience.expired():
                 patience.reschedule(now)
 
+    async def in_tenant_transaction(
+        self, tenant_id: UUID, work: Callable[[Connection], Awaitable[T]], *, reads: bool = False
+    ) -> T:
+        """Returns what the work returns, done in a tenant's transaction (`tenant_transaction`).
+
+        Where another transaction is in the way, it is done again from the start, a few times (`retrying`).
+        """
+
+        async def attempt() -> T:
+            async with self.tenant_transaction(tenant_id, reads=reads) as connection:
+                return await work(connection)
+
+        return await retrying(attempt)
+
     @asynccontextmanager
-    async def tenant_transaction(self, tenant_id: UUID) -> AsyncIterator[Connection]:
+    async def tenant_transaction(self, tenant_id: UUID, *, reads: bool = False) -> AsyncIterator[Connection]:
         """A transaction that sees and writes the rows of one tenant; rolled back on any error.
+
+        Args:
+            tenant_id: whose rows.
+            reads: it only reads: PostgreSQL holds it to that, and it goes on when the disk is full.
 
         Raises:
             DatabaseUnavailable: no connection was free or the database failed; the transaction may or may not
                 have been applied, wholly, when that was at its end.
+            Contention: another transaction was in the way; not applied.
+            DiskFull: there is no room to write; not applied.
         """
         # `transaction` within `_connection`, spelled out: nesting them took 8 µs of 70, in every call of the API
-        begin = begin_for(tenant_id, self._begin)
+        begin = begin_for(tenant_id, self._begin_reading if reads else self._begin)
+        if not reads:
+            self._check_room()
         connection = await self._acquire()
         try:
             with outages(connection):
@@ -112,17 +144,32 @@ class Database:
                     yield connection
                     await commit(connection)
                     self._pulse.signs += 1
+                except asyncpg.ReadOnlySQLTransactionError as problem:
+                    await roll_back(connection)
+                    if reads:  # no outage: the caller is wrong
+                        raise DatabaseError("a transaction that reads was told to write") from problem
+                    raise
                 except BaseException:
                     await roll_back(connection)
                     raise
         finally:
             await self._release(connection)
 
-    async def fetch_without_tenant(self, query: str, *args: object) -> list[Row]:
+    async def fetch_without_tenant(self, query: str, *args: object, reads: bool = False) -> list[Row]:
         """The answer to a query outside of any tenant, to which row-level security shows no row of a tenant.
 
-        It is for the functions that look up a key, and for the server's state.
+        It is for functions that know their tenant, or look up a key, and for the server's state.
+
+        Args:
+            query: one statement.
+            args: its parameters.
+            reads: it only reads, so that it goes on when the disk is full.
+
+        Raises:
+            DatabaseUnavailable: as in `tenant_transaction`.
         """
+        if not reads:
+            self._check_room()
         async with self._connection() as connection:
             if not self._pooled:
                 return await connection.fetch(query, *args)
@@ -132,8 +179,12 @@ class Database:
 
     async def schema_is_current(self) -> bool:
         """Whether the database answers and is at this program's schema (for readiness)."""
-        rows = await self.fetch_without_tenant("SELECT version_num FROM public.alembic_version")
+        rows = await self.fetch_without_tenant("SELECT version_num FROM public.alembic_version", reads=True)
         return [row[0] for row in rows] == [known_versions()[-1]]
+
+    def _check_room(self) -> None:
+        if self._disk.short:
+            raise DiskFull("the disk of the database is nearly full")
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
@@ -225,12 +276,15 @@ async def _make_pool(settings: Settings, address: DatabaseAddress) -> _Pool:
 
 
 def _session_settings(settings: Settings) -> dict[str, str]:
-    """Planning a short query must not wait for the JIT compiler; a stuck statement or caller must end.
+    """What is acknowledged is on disk, whatever the server's default is.
+
+    Planning a short query must not wait for the JIT compiler; a stuck statement or caller must end.
 
     Every statement finds its rows through an index that begins with the tenant. A plan made while a table was
     nearly empty would read the whole of it, and be kept while the table grows.
     """
     return {
+        "synchronous_commit": "on",
         "statement_timeout": f"{settings.statement_timeout_s * 1000:.0f}ms",
         "idle_in_transaction_session_timeout": f"{settings.idle_in_transaction_timeout_s * 1000:.0f}ms",
         "jit": "off",
@@ -238,11 +292,12 @@ def _session_settings(settings: Settings) -> dict[str, str]:
     }
 
 
-def _begin_behind_pooler(settings: Settings) -> str:
+def _begin_statement(settings: Settings, begin: str = "BEGIN") -> str:
     """A pooler takes no session settings, so each transaction brings its own, in the same message."""
-    return ";".join(
-        ["BEGIN", *(f"SET LOCAL {name} = '{value}'" for name, value in _session_settings(settings).items())]
-    )
+    if not settings.database_pooler:
+        return begin
+    settled = (f"SET LOCAL {name} = '{value}'" for name, value in _session_settings(settings).items())
+    return ";".join([begin, *settled])
 
 
 async def _nothing_to_reset(_connection: object) -> None:
