@@ -223,7 +223,7 @@ class Run:
             lost=lost,
             problems=problems,
         )
-        log.problems += _limits(log, name)
+        log.problems += too_long(log, name)
         return log
 
 
@@ -238,7 +238,7 @@ def _essence(shown: Shown | None) -> object:
     return None if shown is None else (shown.version, shown.readings)
 
 
-def _limits(log: Log, name: str) -> Iterator[str]:
+def too_long(log: Log, name: str) -> Iterator[str]:
     """What took longer than it may."""
     if log.longest_busy_s > LONGEST_BUSY_S:
         yield f"a 503 took {log.longest_busy_s:.2f} s, at most {LONGEST_BUSY_S} s are allowed"

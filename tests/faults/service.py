@@ -155,8 +155,12 @@ def running(processes: int = 1, server: str | None = None) -> Iterator[Service]:
         service.start()
         try:
             yield service
-        finally:
+        except BaseException:
             service.stop()
+            raise
+        status = service.stop()
+        if status != 0:
+            raise RuntimeError(f"serve ended with {status}: {service.log_file.read_text()[-2000:]}")
 
 
 @contextlib.contextmanager
