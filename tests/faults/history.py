@@ -161,7 +161,9 @@ def _unexplained(history: History, final: FinalState) -> tuple[Violation, ...]:
         for call in here:
             if call.shown is not None and call.shown.readings is not None:
                 faults = writes.unexplained(call.shown, call.finished)
-                found += [Violation(fault.invariant, fault.text, place, call.id) for fault in faults]
+                if faults:  # the first one tells enough of a state that was read
+                    text = f"{faults[0].text} ({len(faults)} faults)"
+                    found.append(Violation(faults[0].invariant, text, place, call.id))
     return tuple(found)
 
 

@@ -200,10 +200,8 @@ class Run:
             if _essence(earlier[place]) != _essence(before)
         ]
         self._settled |= state
-        return sum(violation.invariant == "I1" for violation in found) + len(changed), [
-            *map(str, found),
-            *changed,
-        ]
+        lost = [violation for violation in found if violation.invariant == "I1" and violation.read is None]
+        return len(lost) + len(changed), [*map(str, found), *changed]
 
     def _log(
         self, number: int, name: str, first: int, strikes: list[Strike], lost: int, problems: list[str]
