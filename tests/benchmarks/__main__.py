@@ -1,9 +1,17 @@
 """Runs every benchmark; fails when a limit is missed."""
 
-from tests.benchmarks import bench_detect, bench_patch, bench_post, bench_scale, bench_score, bench_serve
+from tests.benchmarks import (
+    bench_detect,
+    bench_import,
+    bench_patch,
+    bench_post,
+    bench_scale,
+    bench_score,
+    bench_serve,
+)
 from tests.benchmarks.machine import describe
 
-BENCHES = (bench_detect, bench_score, bench_post, bench_patch, bench_scale, bench_serve)
+BENCHES = (bench_detect, bench_score, bench_import, bench_post, bench_patch, bench_scale, bench_serve)
 
 
 def main() -> int:
