@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +12,7 @@ from chargewatch.ingest.readings import Reading, source_of
 from chargewatch.server.analysis.service import Analyser
 from chargewatch.server.clock import microseconds
 from chargewatch.server.db.engine import Database
+from chargewatch.server.sessions import repository
 from chargewatch.server.sessions.listing import SessionList
 from chargewatch.server.sessions.payloads import Attributes, Whereabouts
 from chargewatch.server.sessions.schemas import SessionListQuery
@@ -289,3 +291,38 @@ async def test_the_list_is_exact_ordered_and_fenced(
         if cursor is None:
             break
     assert walked == names[::-1]
+
+
+async def test_appending_joins_metadata(service: SessionService, tenant: UUID) -> None:
+    session = new_id()
+    where = Whereabouts("CP-1", None, "1")
+    ocpp = UNCHANGED._replace(metadata='{"ocpp": {"transactionId": 9223372036854775806}}')
+    await service.append(tenant, session, where, ocpp, readings([0, 1, 2]))
+    note = UNCHANGED._replace(metadata='{"note": 1.50, "ocpp": {"transactionId": 9223372036854775806}}')
+    noted = await service.change(tenant, session, note, [], replace=False)
+    for process in (service, SessionService(service._database, Analyser(), idle_s=6 * 3600)):
+        again = await process.append(tenant, session, where, ocpp, readings([0, 1, 2]))
+        assert again == noted, "what is sent again changes nothing"
+        other = UNCHANGED._replace(metadata='{"more": [1]}')
+        more = await process.append(tenant, session, None, other, [])
+        assert more.row.metadata == '{"note":1.50,"ocpp":{"transactionId": 9223372036854775806},"more":[1]}'
+        noted = more
+
+
+async def test_an_answer_shows_one_moment(
+    service: SessionService, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push between reading the session and reading its readings is in neither."""
+    stored = await post(service, tenant, session := new_id(), [0, 1, 2])
+    load = repository.load_readings
+
+    async def push_first(*arguments: Any) -> list[Reading]:
+        monkeypatch.undo()
+        await service.change(tenant, session, UNCHANGED, readings([0, 1, 2, 3, 4]), replace=True)
+        return await load(*arguments)
+
+    monkeypatch.setattr(repository, "load_readings", push_first)
+    found, kept = await service.get(tenant, session)
+    assert found == stored
+    assert [reading.text for reading in kept] == ["0", "1", "2"]
+    assert len((await service.get(tenant, session))[1]) == 5
