@@ -22,6 +22,7 @@ from chargewatch.server.db.disk import DiskWatch
 from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, DiskFull, one_line
 from chargewatch.server.db.fitness import check_fitness
 from chargewatch.server.db.migrations.runner import check_current, known_versions, schema_version
+from chargewatch.server.db.patience import counted, patience_left
 from chargewatch.server.db.pulse import Pulse
 from chargewatch.server.db.roles import refused_app_login
 from chargewatch.server.db.tables import has_grants
@@ -206,10 +207,11 @@ class Database:
         if self._pulse.silent:
             raise DatabaseUnavailable(_SILENT)
         try:
-            async with asyncio.timeout(self._acquire_timeout_s) as patience:
+            async with asyncio.timeout(patience_left(self._acquire_timeout_s)) as patience:
                 self._waiting.add(patience)
                 try:
-                    connection: Connection = await self._pool.acquire()
+                    with counted():
+                        connection: Connection = await self._pool.acquire()
                 finally:
                     self._waiting.discard(patience)
         except TimeoutError as problem:

@@ -14,6 +14,7 @@ import structlog
 from litestar.exceptions import MethodNotAllowedException
 
 from chargewatch.server.db.errors import DatabaseUnavailable
+from chargewatch.server.db.patience import begin_call
 from chargewatch.server.platform import problems
 from chargewatch.server.platform.authentication import is_protected
 from chargewatch.server.platform.body_memory import BodyLimits, BodyMemory
@@ -62,6 +63,7 @@ class Platform:
             return
         started_at = perf_counter()
         context = begin_context(scope)
+        begin_call()
         context.body_share = self._bodies.share()
         exchange = _Exchange(scope, context, send, closes=self._is_draining())
         self._in_flight += 1

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from chargewatch.server.db.address import RoleNames
 from chargewatch.server.db.connection import Connection
 from chargewatch.server.db.engine import Database
 from chargewatch.server.db.errors import DatabaseError
+from chargewatch.server.db.patience import counted
 from chargewatch.server.settings import Secret
 from chargewatch.server.tenants import repository
 from chargewatch.server.tenants.keys import DEFAULT_SCOPES, Scope, is_plausible, key_hash, key_hint, new_key
@@ -227,9 +229,12 @@ class Authenticator:
             return remembered.principal
         look_up = self._under_way.get(digest)
         if look_up is None:
-            look_up = self._under_way[digest] = asyncio.create_task(self._look_up(digest))
+            # in a context of its own: it is no part of the call that happens to begin it
+            look_up = asyncio.create_task(self._look_up(digest), context=Context())
+            self._under_way[digest] = look_up
             look_up.add_done_callback(lambda _: self._under_way.pop(digest))
-        return await asyncio.shield(look_up)  # a call that ends meanwhile does not end it for the others
+        with counted():
+            return await asyncio.shield(look_up)  # a call that ends meanwhile does not end it for the others
 
     async def _look_up(self, digest: bytes) -> Principal | None:
         asked_at = self._clock()
