@@ -159,7 +159,7 @@ async def test_functions_with_the_owners_rights_are_closed(
              FROM pg_proc JOIN pg_roles r ON r.oid = proowner
             WHERE pronamespace = 'public'::regnamespace AND prosecdef ORDER BY proname"""
     )
-    assert [row["proname"] for row in functions] == ["find_api_key", "touch_api_key"]
+    assert [row["proname"] for row in functions] == ["all_tenants", "find_api_key", "touch_api_key"]
     for row in functions:
         assert row["owner"] == address.roles.directory
         assert (row["rolcanlogin"], row["rolsuper"], row["rolbypassrls"]) == (False, False, False)

@@ -74,6 +74,26 @@ def create_tenant(
     _print(as_json, answer, f"tenant_id  {answer['tenant_id']}\napi_key    {answer['api_key']}")
 
 
+@tenant_commands.command("retention")
+@reports_errors
+def set_retention(
+    tenant: Tenant,
+    days: Annotated[str, typer.Argument(help="How many days sessions are kept, or off: for ever.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erases a tenant's sessions once they are older than so many days (off by default)."""
+    from chargewatch.server.tenants.service import TenantError
+
+    if days != "off" and not (days.isascii() and days.isdigit()):
+        raise TenantError("the retention is a number of days, or off")
+    kept = None if days == "off" else int(days)
+    tenant_id = _administer(data_dir, lambda service: service.set_retention(tenant, kept))
+    answer = {"tenant_id": str(tenant_id), "retention_days": kept}
+    text = "sessions are kept for ever" if kept is None else f"sessions are kept for {kept} days"
+    _print(as_json, answer, text)
+
+
 @key_commands.command("create")
 @reports_errors
 def create_key(
@@ -154,7 +174,7 @@ def migrate(
 
     from chargewatch.server.db.access import database_for_command, prepare_database
 
-    settings = _settings(data_dir)
+    settings = settings_from(data_dir)
     with database_for_command(settings) as address:
         preparation = prepare_database(
             settings, address, may_migrate=True, reset_app_password=reset_app_password
@@ -169,7 +189,7 @@ def config(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Shows the effective settings and where each comes from; secrets are hidden."""
     from chargewatch.server.settings import effective_settings
 
-    settings = _settings(data_dir)
+    settings = settings_from(data_dir)
     rows = effective_settings(settings)
     answer = {
         "settings": {row.name: {"value": row.value, "origin": row.origin} for row in rows},
@@ -193,7 +213,8 @@ def _print(as_json: bool, answer: object, text: str) -> None:
     typer.echo(text)
 
 
-def _settings(data_dir: Path | None) -> "Settings":
+def settings_from(data_dir: Path | None) -> "Settings":
+    """The effective settings, notices told on stderr."""
     from chargewatch.server.settings import load_settings
 
     settings = load_settings({"data_dir": data_dir})
@@ -208,7 +229,7 @@ def _administer(data_dir: Path | None, work: "Callable[[TenantService], Awaitabl
 
     from chargewatch.server.db.access import database_for_command
 
-    settings = _settings(data_dir)
+    settings = settings_from(data_dir)
     with database_for_command(settings) as address:
         return asyncio.run(_as_owner(settings, address, work))
 

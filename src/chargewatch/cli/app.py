@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from chargewatch.cli import administration, score, serve, simulate
+from chargewatch.cli import administration, score, serve, simulate, verify
 
 app = typer.Typer(
     name="chargewatch",
@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (serve, score, simulate, administration):
+for module in (serve, score, simulate, administration, verify):
     module.register(app)
 
 

@@ -37,7 +37,7 @@ DETAILS: Final[dict[NoteCode, str]] = {
     NoteCode.UNKNOWN_MEASURAND: "measurand, unit or format not known; stored, not analysed",
     NoteCode.NOT_NUMERIC: "values that are no numbers; stored, not analysed",
     NoteCode.GAP: "readings are missing for longer than four times the usual interval",
-    NoteCode.OVERLAPS_SESSION: "readings overlap another session of the same connector",
+    NoteCode.OVERLAPS_SESSION: "another session of the same connector runs at the same time, for more than a minute",
 }
 
 #: Notes for information only: they never touch the verdict or its confidence.

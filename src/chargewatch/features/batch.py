@@ -267,6 +267,7 @@ class SessionBatch:
         counts[NoteCode.UNKNOWN_MEASURAND] = int(selection.unknown[session])
         counts[NoteCode.NOT_NUMERIC] = int(selection.not_numeric[session])
         counts[NoteCode.GAP] = int(selection.gaps[session])
+        counts[NoteCode.OVERLAPS_SESSION] = int(self.sessions.overlaps[session])
         return tuple(
             DataQualityNote(code.value, counts[code], DETAILS[code]) for code in NoteCode if counts[code]
         )

@@ -46,7 +46,10 @@ class ReadingColumns(NamedTuple):
 
 
 class SessionColumns(NamedTuple):
-    """What is declared about S sessions, beside their readings. Power in W (NaN: unknown)."""
+    """What is declared about S sessions, beside their readings. Power in W (NaN: unknown).
+
+    ``overlaps`` counts the other sessions of the same connector whose time overlaps with the session's.
+    """
 
     managed: Flags
     over: Flags
@@ -55,6 +58,7 @@ class SessionColumns(NamedTuple):
     ended_us: Integers
     duplicates: Integers
     out_of_order: Integers
+    overlaps: Integers
 
     @classmethod
     def undeclared(cls, sessions: int, *, over: bool = True) -> "SessionColumns":
@@ -67,6 +71,7 @@ class SessionColumns(NamedTuple):
             ended_us=np.full(sessions, NO_TIME),
             duplicates=np.zeros(sessions, np.int64),
             out_of_order=np.zeros(sessions, np.int64),
+            overlaps=np.zeros(sessions, np.int64),
         )
 
 

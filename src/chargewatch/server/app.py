@@ -17,10 +17,11 @@ from chargewatch.server.platform.middleware import MOST_IN_FLIGHT, Platform
 from chargewatch.server.platform.openapi import build_document, documentation_routes, routes_of
 from chargewatch.server.platform.request_context import AsgiApp
 from chargewatch.server.sessions.routes import sessions_router
+from chargewatch.server.stations.routes import stations_router, statistics_router
 from chargewatch.server.wiring import Wiring
 
 #: THE place where a slice joins the API.
-ROUTERS: Final[tuple[Router, ...]] = (sessions_router,)
+ROUTERS: Final[tuple[Router, ...]] = (sessions_router, stations_router, statistics_router)
 
 
 def create_app(wiring: Wiring) -> Litestar:

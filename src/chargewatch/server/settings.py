@@ -122,6 +122,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Setting(seconds(0.001, 604800), "a session without a new reading for this long is over")
     ] = 21600.0
 
+    housekeeping_s: Annotated[
+        float,
+        Setting(
+            seconds(0.01, 3600),
+            "how often idle sessions are judged as over, old sessions erased and counts folded",
+        ),
+    ] = 30.0
+
+    idempotency_kept_s: Annotated[
+        float,
+        Setting(seconds(0.001, 2592000), "how long the answer of a call with an Idempotency-Key is kept"),
+    ] = 86400.0
+    idempotency_lease_s: Annotated[
+        float,
+        Setting(seconds(0.001, 3600), "how long such a call may take before another one may do its work"),
+    ] = 60.0
+
     llm_base_url: Annotated[
         str | None,
         Setting(WEB, "an OpenAI-compatible endpoint for explain and ask (else the built-in writer)"),

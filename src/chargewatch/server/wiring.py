@@ -15,6 +15,7 @@ from litestar.connection import ASGIConnection
 from chargewatch.server.analysis.service import Analyser
 from chargewatch.server.db.address import DatabaseAddress
 from chargewatch.server.db.engine import Database
+from chargewatch.server.housekeeping.service import Housekeeping
 from chargewatch.server.platform.health import (
     Draining,
     ReadinessChecks,
@@ -23,10 +24,12 @@ from chargewatch.server.platform.health import (
     models_check,
     schema_check,
 )
+from chargewatch.server.platform.idempotency import Idempotency
 from chargewatch.server.platform.metrics import set_pool
 from chargewatch.server.sessions.listing import SessionList
 from chargewatch.server.sessions.service import SessionService
 from chargewatch.server.settings import Settings
+from chargewatch.server.stations.service import StationService
 from chargewatch.server.tenants.service import Authenticator
 
 FIGURES_EVERY_S: Final = 1.0
@@ -42,6 +45,9 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     authenticator: Authenticator
     sessions: SessionService
     session_list: SessionList
+    stations: StationService
+    idempotency: Idempotency
+    housekeeping: Housekeeping
 
 
 @asynccontextmanager
@@ -56,11 +62,17 @@ async def open_wiring(settings: Settings, address: DatabaseAddress | None = None
         DatabaseError: the database cannot be used; DatabaseUnavailable when it does not answer.
     """
     database = await _ServedDatabase.open(settings, address)
-    figures = asyncio.create_task(database.keep_figures())
+    wiring = wire(settings, database)
+    tasks = [
+        asyncio.create_task(database.keep_figures()),
+        asyncio.create_task(wiring.housekeeping.keep_house(settings.housekeeping_s)),
+    ]
     try:
-        yield wire(settings, database)
+        yield wiring
     finally:
-        figures.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await database.close()
 
 
@@ -87,14 +99,19 @@ def wire(settings: Settings, database: Database) -> Wiring:
             "draining": draining.check,
         }
     )
+    sessions = SessionService(database, Analyser(), settings.session_idle_s)
+    idempotency = Idempotency(database, settings.idempotency_kept_s, settings.idempotency_lease_s)
     return Wiring(
         settings=settings,
         draining=draining,
         readiness=readiness,
         database=database,
         authenticator=Authenticator(database, settings.key_cache_s),
-        sessions=SessionService(database, Analyser(), settings.session_idle_s),
+        sessions=sessions,
         session_list=SessionList(database),
+        stations=StationService(database),
+        idempotency=idempotency,
+        housekeeping=Housekeeping(database, sessions, idempotency),
     )
 
 

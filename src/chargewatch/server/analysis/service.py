@@ -34,6 +34,7 @@ class Declared(NamedTuple):
     over: bool
     duplicates: int
     out_of_order: int
+    overlaps: int = 0
 
 
 class Case(NamedTuple):
@@ -55,6 +56,7 @@ def judge(cases: Sequence[Case], now: datetime) -> list[Verdict]:
         ended_us=np.array([_moment(d.ended_at) for d in declared]),
         duplicates=np.array([d.duplicates for d in declared]),
         out_of_order=np.array([d.out_of_order for d in declared]),
+        overlaps=np.array([d.overlaps for d in declared]),
     )
     return detect(columns_of([case.readings for case in cases]), sessions, now_us=microseconds(now))
 

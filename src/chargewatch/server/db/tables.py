@@ -15,10 +15,14 @@ TENANT_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "stations": ("SELECT", "INSERT", "UPDATE"),
     "sessions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "reading_chunks": ("SELECT", "INSERT", "DELETE"),
+    "session_counts": ("SELECT", "INSERT", "DELETE"),
+    "session_rechecks": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "idempotency_keys": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "ocpp_transactions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 
 #: What the app role may call before it knows the tenant.
-APP_FUNCTIONS: Final = ("find_api_key(bytea)", "touch_api_key(uuid, uuid)")
+APP_FUNCTIONS: Final = ("find_api_key(bytea)", "touch_api_key(uuid, uuid)", "all_tenants()")
 
 
 async def grant_to_app(owner: Connection, roles: RoleNames) -> None:

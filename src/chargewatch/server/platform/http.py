@@ -11,6 +11,7 @@ Handlers return `Answer`s (annotated as ``ASGIApp``): the framework passes them 
 
 import asyncio
 import functools
+import hashlib
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping
@@ -97,11 +98,14 @@ async def read_json(request: Request[Any, Any, Any], type_: type[T], *, limit: i
     Raises:
         Problem: 400, 408, 413, 415 or 422.
     """
-    sent = context_in(request.scope).headers.get(b"content-type", b"application/json")
+    context = context_in(request.scope)
+    sent = context.headers.get(b"content-type", b"application/json")
     if sent != b"application/json" and not _JSON_TYPE.fullmatch(sent.decode("latin-1").strip()):
         detail = "The body must be JSON in UTF-8: send Content-Type: application/json."
         raise Problem(415, "unsupported_media_type", detail, headers={"Accept": "application/json"})
     body = await read_body(request, limit)
+    if b"idempotency-key" in context.headers:
+        context.body_digest = hashlib.sha256(body).digest()
     if len(body) < _LARGE_BODY:
         return strict_json.decode(body, type_)
     return await asyncio.to_thread(strict_json.decode, body, type_)

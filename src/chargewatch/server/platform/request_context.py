@@ -32,12 +32,14 @@ _current: ContextVar["RequestContext | None"] = ContextVar("chargewatch_request"
 class RequestContext:
     """One call."""
 
-    __slots__ = ("headers", "principal", "request_id", "span_id", "trace_flags", "trace_id")
+    __slots__ = ("body_digest", "headers", "principal", "request_id", "span_id", "trace_flags", "trace_id")
 
     def __init__(self, headers: dict[bytes, bytes]) -> None:
         self.headers = headers
         """The request's headers by lower-case name; of a repeated one the last."""
         self.principal: Principal | None = None
+        self.body_digest: bytes | None = None
+        """SHA-256 of the inflated body, for calls with an ``Idempotency-Key``."""
         chance = os.urandom(40).hex()
         sent_id = headers.get(b"x-request-id")
         sane = sent_id is not None and _SANE_ID.fullmatch(sent_id)

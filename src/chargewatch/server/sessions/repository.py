@@ -12,6 +12,7 @@ from chargewatch.ingest.readings import Reading
 from chargewatch.server.db.connection import Connection, Row
 from chargewatch.server.db.engine import Database
 from chargewatch.server.sessions import chunks
+from chargewatch.server.sessions.rows import SessionRow, StationFacts, Times
 
 RECURRENCE_WINDOW: Final = timedelta(days=30)
 RECURRENCE_SESSIONS: Final = 20
@@ -19,9 +20,9 @@ RECURRENCE_SESSIONS: Final = 20
 _COLUMNS: Final = """
     s.session_id, s.external_id, s.station_id, s.evse_id, s.connector_id, s.metadata, s.managed, s.started_at,
     s.ended_at, s.stop_reason, s.version, s.reading_count, s.duplicate_count, s.out_of_order_count, s.begins_at,
-    s.last_reading_at, s.created_at, s.updated_at, s.status, s.analyzed_version, s.analyzed_at, s.model_id,
-    s.model_version, s.is_anomaly, s.anomaly_score, s.anomaly_confidence, s.is_recurring, s.is_incident,
-    s.was_anomalous, s.verdict
+    s.last_reading_at, s.recheck_at, s.created_at, s.updated_at, s.status, s.analyzed_version, s.analyzed_at,
+    s.model_id, s.model_version, s.is_anomaly, s.anomaly_score, s.anomaly_confidence, s.is_recurring,
+    s.is_incident, s.was_anomalous, s.verdict
 """
 
 # The station is made in the same statement that finds it; NULLs for a session that does not exist yet.
@@ -69,6 +70,7 @@ _TYPES: Final = {
     "out_of_order_count": "integer",
     "begins_at": "timestamptz",
     "last_reading_at": "timestamptz",
+    "recheck_at": "timestamptz",
     "status": "text",
     "analyzed_version": "bigint",
     "analyzed_at": "timestamptz",
@@ -117,75 +119,32 @@ SELECT created_at, updated_at FROM changed
 """
 
 _CREATE: Final = "SELECT * FROM create_session($1, $2, $3, $4, $5, $6, $7, $8)"
-
-# `IS NOT DISTINCT FROM` would not use the index on connectors.
-_RECENT: Final = """
-SELECT categories FROM sessions
- WHERE tenant_id = $1 AND station_id = $2 AND evse_id {} AND connector_id {} AND status = 'active'
-   AND session_id <> $3 AND begins_at < $4 AND begins_at >= $5
- ORDER BY begins_at DESC, session_id LIMIT $6
+_CHANGE: Final = "SELECT * FROM change_session($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_OVERLAPPING: Final = "SELECT * FROM overlapping_sessions($1, $2, $3, $4, $5, $6, $7)"
+_ASK_FOR_RECHECKS: Final = """
+INSERT INTO session_rechecks (tenant_id, session_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING
 """
 
-
-class SessionRow(NamedTuple):
-    """Everything that is stored of a session; the names are those of the columns."""
-
-    session_id: UUID
-    external_id: str
-    station_id: UUID
-    evse_id: str | None
-    connector_id: str | None
-    metadata: str
-    managed: bool | None
-    started_at: datetime | None
-    ended_at: datetime | None
-    stop_reason: str | None
-    version: int
-    reading_count: int
-    duplicate_count: int
-    out_of_order_count: int
-    begins_at: datetime
-    last_reading_at: datetime | None
-    status: str
-    analyzed_version: int | None
-    analyzed_at: datetime | None
-    model_id: str | None
-    model_version: str | None
-    is_anomaly: bool | None
-    anomaly_score: float | None
-    anomaly_confidence: float | None
-    is_recurring: bool | None
-    is_incident: bool | None
-    was_anomalous: bool
-    anomaly_count: int
-    categories: list[str]
-    verdict: str | None
-
-
-class Times(NamedTuple):
-    """When a stored session was made and last changed."""
-
-    created_at: datetime
-    updated_at: datetime
-
-
-class Assumed(NamedTuple):
-    """The attributes of a station that a verdict was given on."""
-
-    managed: bool | None = None
-    rated_power_kw: float | None = None
+# As the index on connectors has it: an unknown evse or connector is ''.
+_RECENT: Final = """
+SELECT categories FROM sessions
+ WHERE tenant_id = $1 AND station_id = $2 AND coalesce(evse_id, '') = $3 AND coalesce(connector_id, '') = $4
+   AND status = 'active' AND session_id <> $5 AND begins_at < $6 AND begins_at >= $7
+ ORDER BY begins_at DESC, session_id LIMIT $8
+"""
 
 
 class FirstPush(NamedTuple):
     """What became of a first push.
 
-    ``outcome`` is ``created``, or nothing is stored because the session ``exists``, the station's attributes are not
-    the ``assumed`` ones (they are given), or another call is making the station (``busy``).
+    ``outcome`` is ``created``, or nothing is stored because the session ``exists``, ``overlaps`` another one, the
+    station's attributes are not the ``assumed`` ones (they are given), or another call is making the station
+    (``busy``).
     """
 
     outcome: str
     station_id: UUID | None
-    station: Assumed
+    station: StationFacts
     created_at: datetime | None
 
 
@@ -193,7 +152,7 @@ async def create_session(
     database: Database,
     tenant_id: UUID,
     station: str,
-    assumed: Assumed,
+    assumed: StationFacts,
     row: SessionRow,
     readings: Sequence[Reading],
 ) -> FirstPush:
@@ -209,8 +168,36 @@ async def create_session(
         _document(row),
         *_chunk(readings),
     )
-    station_now = Assumed(made["station_managed"], made["rated_power_kw"])
+    station_now = StationFacts(made["station_managed"], made["rated_power_kw"])
     return FirstPush(made["outcome"], made["at_station_id"], station_now, made["created_at"])
+
+
+async def change_session(
+    database: Database,
+    tenant_id: UUID,
+    known_version: int,
+    assumed: StationFacts,
+    row: SessionRow,
+    readings: Sequence[Reading],
+    *,
+    replaces: bool,
+) -> Times | None:
+    """Stores the next version of a session in one round trip, in a transaction of its own.
+
+    None: nothing is stored, since the session is not at ``known_version`` any more or overlaps another one, or the
+    station's attributes are not the assumed ones.
+    """
+    (made,) = await database.fetch_without_tenant(
+        _CHANGE,
+        tenant_id,
+        row.session_id,
+        known_version,
+        *assumed,
+        _document(row),
+        replaces,
+        *_chunk(readings),
+    )
+    return Times(made["created_at"], made["updated_at"]) if made["outcome"] == "changed" else None
 
 
 async def open_session(connection: Connection, tenant_id: UUID, station: str, session: str) -> Row | None:
@@ -229,6 +216,35 @@ async def find_session(
     if row is None and internal is not None:
         row = await connection.fetchrow(f"{_FIND} s.session_id = $2{ending}", tenant_id, internal)
     return row
+
+
+async def find_internal(connection: Connection, tenant_id: UUID, session_id: UUID) -> Row | None:
+    """Locks and returns a session by its UUID."""
+    return await connection.fetchrow(f"{_FIND} s.session_id = $2 FOR UPDATE OF s", tenant_id, session_id)
+
+
+async def overlapping_sessions(connection: Connection, tenant_id: UUID, row: SessionRow) -> list[UUID]:
+    """Returns the connector's sessions that run at the same time; none for an unknown connector."""
+    ends_at = row.ended_at or row.last_reading_at
+    if row.connector_id is None or ends_at is None:
+        return []
+    found = await connection.fetch(
+        _OVERLAPPING,
+        tenant_id,
+        row.station_id,
+        row.evse_id,
+        row.connector_id,
+        row.session_id,
+        row.begins_at,
+        ends_at,
+    )
+    return [one[0] for one in found]
+
+
+async def ask_for_rechecks(connection: Connection, tenant_id: UUID, sessions: Sequence[UUID]) -> None:
+    """Has sessions judged again soon (see ``housekeeping``)."""
+    if sessions:
+        await connection.execute(_ASK_FOR_RECHECKS, tenant_id, sessions)
 
 
 def normal_id(text: str) -> str:
@@ -291,20 +307,16 @@ def _chunk(readings: Sequence[Reading]) -> tuple[int, int, bytes]:
 
 async def recent_categories(connection: Connection, tenant_id: UUID, row: SessionRow) -> list[list[str]]:
     """Returns the categories of the newest analysed sessions of the same connector that began before this one."""
-    named = [name for name in (row.evse_id, row.connector_id) if name is not None]
-    numbers = iter(range(7, 9))
-    matches = [
-        "IS NULL" if name is None else f"= ${next(numbers)}" for name in (row.evse_id, row.connector_id)
-    ]
     rows = await connection.fetch(
-        _RECENT.format(*matches),
+        _RECENT,
         tenant_id,
         row.station_id,
+        row.evse_id or "",
+        row.connector_id or "",
         row.session_id,
         row.begins_at,
         row.begins_at - RECURRENCE_WINDOW,
         RECURRENCE_SESSIONS,
-        *named,
     )
     return [list(r["categories"]) for r in rows]
 

@@ -13,6 +13,7 @@ from chargewatch.domain.decimals import json_number
 from chargewatch.domain.vocabulary import DEFAULT_FORMAT
 from chargewatch.ingest.readings import Reading
 from chargewatch.server.clock import from_microseconds
+from chargewatch.server.platform import idempotency
 from chargewatch.server.platform.http import (
     Answer,
     ApiRequest,
@@ -21,10 +22,12 @@ from chargewatch.server.platform.http import (
     read_json,
     read_query,
 )
+from chargewatch.server.platform.idempotency import Keeping
 from chargewatch.server.platform.openapi import Operation
 from chargewatch.server.platform.problems import Problem, ProblemTable, invalid_field, not_found
 from chargewatch.server.sessions import examples, payloads
 from chargewatch.server.sessions.payloads import InvalidField
+from chargewatch.server.sessions.rows import Stored
 from chargewatch.server.sessions.schemas import (
     MeterValueOut,
     ReadingsIn,
@@ -38,8 +41,8 @@ from chargewatch.server.sessions.schemas import (
 )
 from chargewatch.server.sessions.service import (
     MOST_READINGS,
+    Sealing,
     SessionNotFound,
-    Stored,
     TooManyReadings,
     VersionMismatch,
 )
@@ -78,6 +81,8 @@ PROBLEMS: Final[ProblemTable] = {
 
 _ETAG_HEADER: Final = {"ETag": "The session's version, in quotes."}
 _IF_MATCH: Final = {"If-Match": "Only when the session is at this version (an `ETag`); 412 otherwise."}
+_CHANGE_HEADERS: Final = {**_IF_MATCH, **idempotency.REQUEST_HEADER}
+_CHANGED_HEADERS: Final = {**_ETAG_HEADER, **idempotency.RESPONSE_HEADER}
 _IF_NONE_MATCH: Final = {"If-None-Match": "304 without a body when the session is still at this version."}
 _SESSION_ID: Final = {"session_id": "The session's own id, else its internal UUID; percent-encoded."}
 
@@ -101,25 +106,33 @@ def _opt(scope: str, operation: Operation) -> dict[str, Any]:
             request=SessionIn,
             response=SessionState,
             request_examples=examples.CREATE_REQUEST,
-            request_headers=_IF_MATCH,
-            response_headers=_ETAG_HEADER,
+            request_headers=_CHANGE_HEADERS,
+            response_headers=_CHANGED_HEADERS,
             response_examples=examples.STATE_ANOMALOUS,
-            errors=(412,),
+            errors=(409, 412),
         ),
     ),
 )
 async def create_session(request: ApiRequest) -> ASGIApp:
     """Creates or changes a session."""
     body = await read_json(request, SessionIn)
-    stored = await services(request).sessions.upsert(
-        request.auth.tenant_id,
-        payloads.session_id(body),
-        payloads.location(body),
-        payloads.attributes(body),
-        payloads.readings(body.meter_values),
-        _expected_version(request),
-    )
-    return _state_answer(stored)
+    external_id, where = payloads.session_id(body), payloads.location(body)
+    attributes, readings = payloads.attributes(body), payloads.readings(body.meter_values)
+
+    async def work(keeping: Keeping | None) -> Answer:
+        return _state_answer(
+            await services(request).sessions.upsert(
+                request.auth.tenant_id,
+                external_id,
+                where,
+                attributes,
+                readings,
+                _expected_version(request),
+                _sealing(keeping),
+            )
+        )
+
+    return await services(request).idempotency.answer(request, work)
 
 
 @put(
@@ -132,11 +145,11 @@ async def create_session(request: ApiRequest) -> ASGIApp:
             request=ReadingsIn,
             response=SessionState,
             request_examples=examples.REPLACE_REQUEST,
-            request_headers=_IF_MATCH,
-            response_headers=_ETAG_HEADER,
+            request_headers=_CHANGE_HEADERS,
+            response_headers=_CHANGED_HEADERS,
             path=_SESSION_ID,
             response_examples=examples.STATE_NORMAL,
-            errors=(404, 412),
+            errors=(404, 409, 412),
         ),
     ),
 )
@@ -161,11 +174,11 @@ async def replace_session(request: ApiRequest, session_id: FromPath[str]) -> ASG
             request=ReadingsIn,
             response=SessionState,
             request_examples=examples.UPDATE_REQUEST,
-            request_headers=_IF_MATCH,
-            response_headers=_ETAG_HEADER,
+            request_headers=_CHANGE_HEADERS,
+            response_headers=_CHANGED_HEADERS,
             path=_SESSION_ID,
             response_examples=examples.STATE_ANOMALOUS,
-            errors=(404, 412),
+            errors=(404, 409, 412),
         ),
     ),
 )
@@ -175,15 +188,29 @@ async def update_session(request: ApiRequest, session_id: FromPath[str]) -> ASGI
 
 
 async def _change(request: ApiRequest, session_id: str, body: ReadingsIn, *, replace: bool) -> Answer:
-    stored = await services(request).sessions.change(
-        request.auth.tenant_id,
-        session_id,
-        payloads.attributes(body),
-        payloads.readings(body.meter_values),
-        replace=replace,
-        expected_version=_expected_version(request),
-    )
-    return _state_answer(stored)
+    attributes, readings = payloads.attributes(body), payloads.readings(body.meter_values)
+
+    async def work(keeping: Keeping | None) -> Answer:
+        return _state_answer(
+            await services(request).sessions.change(
+                request.auth.tenant_id,
+                session_id,
+                attributes,
+                readings,
+                replace=replace,
+                expected_version=_expected_version(request),
+                sealing=_sealing(keeping),
+            )
+        )
+
+    return await services(request).idempotency.answer(request, work)
+
+
+def _sealing(keeping: Keeping | None) -> Sealing | None:
+    """Returns what keeps the answer of a call with an ``Idempotency-Key`` in the call's own transaction."""
+    if keeping is None:
+        return None
+    return lambda connection, stored: keeping(connection, _state_answer(stored))
 
 
 @get(

@@ -108,3 +108,13 @@ async def find_key(database: Database, key_hash: bytes) -> Row | None:
 async def touch_key(database: Database, tenant_id: UUID, key_id: UUID) -> None:
     """Notes that the key was used, at most once a minute."""
     await database.fetch_without_tenant("SELECT touch_api_key($1, $2)", tenant_id, key_id)
+
+
+async def set_retention(connection: Connection, tenant_id: UUID, days: int | None) -> None:
+    """Sets for how many days the tenant's sessions are kept; None takes the limit away."""
+    await connection.execute(
+        "UPDATE tenants SET settings = jsonb_strip_nulls(settings || jsonb_build_object('retention_days', $2::integer))"
+        " WHERE tenant_id = $1",
+        tenant_id,
+        days,
+    )

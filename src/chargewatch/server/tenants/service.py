@@ -23,6 +23,7 @@ from chargewatch.server.tenants.repository import TenantRepository
 #: Principals that are remembered at once; the one used longest ago goes first.
 CACHED_KEYS: Final = 10_000
 LONGEST_NAME: Final = 200
+LONGEST_RETENTION_DAYS: Final = 36_500
 
 _log = structlog.get_logger(__name__)
 
@@ -89,6 +90,19 @@ class TenantService:
             taken = "this API key" if problem.table_name == "api_keys" else f"the tenant name {name!r}"
             raise TenantError(f"{taken} is already in use") from None
 
+    async def set_retention(self, tenant: str | UUID, days: int | None) -> UUID:
+        """Has sessions erased that began and ended more than so many days ago; None keeps them for ever.
+
+        Raises:
+            TenantError: no such tenant, or days out of range.
+        """
+        if days is not None and not 1 <= days <= LONGEST_RETENTION_DAYS:
+            raise TenantError(f"the retention must be 1 to {LONGEST_RETENTION_DAYS} days, or off")
+        tenant_id = await self.find_tenant(tenant)
+        async with self._repository.within(tenant_id) as connection:
+            await repository.set_retention(connection, tenant_id, days)
+        return tenant_id
+
     async def create_key(
         self,
         tenant: str | UUID,
@@ -103,7 +117,7 @@ class TenantService:
         """
         if expires_at is not None and expires_at <= datetime.now(UTC):
             raise TenantError("the key would have expired already")
-        tenant_id = await self._resolve(tenant)
+        tenant_id = await self.find_tenant(tenant)
         async with self._repository.within(tenant_id) as connection:
             key = Secret(new_key())
             return await _insert_key(connection, tenant_id, key, scopes, expires_at=expires_at, name=name)
@@ -114,7 +128,7 @@ class TenantService:
         Raises:
             TenantError: no such tenant.
         """
-        rows = await self._repository.keys(await self._resolve(tenant))
+        rows = await self._repository.keys(await self.find_tenant(tenant))
         return [KeyRecord(*row.values()) for row in rows]
 
     async def revoke_key(self, key_id: UUID) -> None:
@@ -128,8 +142,12 @@ class TenantService:
             raise TenantError(f"there is no key {key_id}")
         await self._repository.revoke(tenant_id, key_id)
 
-    async def _resolve(self, tenant: str | UUID) -> UUID:
-        """A tenant by its name, else by its id."""
+    async def find_tenant(self, tenant: str | UUID) -> UUID:
+        """A tenant by its name, else by its id.
+
+        Raises:
+            TenantError: no such tenant.
+        """
         found = await self._repository.tenant_id(tenant) if isinstance(tenant, str) else None
         if found is not None:
             return found

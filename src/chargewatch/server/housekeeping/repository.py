@@ -1,0 +1,76 @@
+"""What is due, tenant by tenant. Every statement but the first runs inside a tenant's transaction."""
+
+from typing import Final
+from uuid import UUID
+
+from chargewatch.server.db.connection import Connection
+from chargewatch.server.db.engine import Database
+
+_DUE: Final = """
+SELECT session_id FROM sessions
+ WHERE tenant_id = $1 AND recheck_at <= now() ORDER BY recheck_at LIMIT $2
+"""
+_ASKED_FOR: Final = """
+DELETE FROM session_rechecks WHERE tenant_id = $1 AND session_id IN (
+    SELECT session_id FROM session_rechecks WHERE tenant_id = $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+RETURNING session_id
+"""
+_RETENTION: Final = "SELECT (settings ->> 'retention_days')::integer FROM tenants WHERE tenant_id = $1"
+
+# By age means by begin, and of those only what has ended since: a session that still runs is not old.
+_ERASE: Final = """
+DELETE FROM sessions WHERE tenant_id = $1 AND session_id IN (
+    SELECT session_id FROM sessions
+     WHERE tenant_id = $1 AND begins_at < now() - make_interval(days => $2)
+       AND coalesce(ended_at, last_reading_at, begins_at) < now() - make_interval(days => $2)
+     ORDER BY begins_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+RETURNING external_id
+"""
+
+# Many entries become one. Who reads meanwhile sees either all of them or their sum; two folders at once each fold what
+# they deleted themselves.
+_FOLD: Final = """
+WITH crowded AS (
+    SELECT station_id, evse_id, connector_id, what FROM session_counts
+     WHERE tenant_id = $1 GROUP BY 1, 2, 3, 4 HAVING count(*) > $2
+), gone AS (
+    DELETE FROM session_counts c USING crowded d
+     WHERE c.tenant_id = $1 AND c.station_id = d.station_id AND c.evse_id = d.evse_id
+       AND c.connector_id = d.connector_id AND c.what = d.what
+    RETURNING c.station_id, c.evse_id, c.connector_id, c.what, c.amount
+)
+INSERT INTO session_counts (tenant_id, station_id, evse_id, connector_id, what, amount)
+SELECT $1, station_id, evse_id, connector_id, what, sum(amount) FROM gone
+ GROUP BY station_id, evse_id, connector_id, what HAVING sum(amount) <> 0
+"""
+
+
+async def all_tenants(database: Database) -> list[UUID]:
+    """Returns the ids of all tenants."""
+    return [row[0] for row in await database.fetch_without_tenant("SELECT * FROM all_tenants()")]
+
+
+async def due_sessions(connection: Connection, tenant_id: UUID, most: int) -> list[UUID]:
+    """Returns sessions that are over for want of readings, those that wait longest first."""
+    return [row[0] for row in await connection.fetch(_DUE, tenant_id, most)]
+
+
+async def take_rechecks(connection: Connection, tenant_id: UUID, most: int) -> list[UUID]:
+    """Returns sessions that are to be judged again, and crosses them off the list."""
+    return [row[0] for row in await connection.fetch(_ASKED_FOR, tenant_id, most)]
+
+
+async def retention_days(connection: Connection, tenant_id: UUID) -> int | None:
+    """Returns for how long a tenant's sessions are kept; None: for ever."""
+    days: int | None = await connection.fetchval(_RETENTION, tenant_id)
+    return days
+
+
+async def erase_old(connection: Connection, tenant_id: UUID, days: int, most: int) -> int:
+    """Erases sessions that began, and ended, more than this many days ago; returns how many."""
+    return len(await connection.fetch(_ERASE, tenant_id, days, most))
+
+
+async def fold_counts(connection: Connection, tenant_id: UUID, more_than: int) -> None:
+    """Folds the entries of those counts that have more than so many."""
+    await connection.execute(_FOLD, tenant_id, more_than)

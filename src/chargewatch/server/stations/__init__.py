@@ -1,0 +1,1 @@
+"""Stations and their counts: what the calls on stations and statistics answer."""

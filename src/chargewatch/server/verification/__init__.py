@@ -1,0 +1,1 @@
+"""Checks what follows from the sessions against the sessions themselves."""
