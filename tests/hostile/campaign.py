@@ -145,7 +145,7 @@ class Campaign:
         for stage in stages:
             await stage.set()
         for _ in range(WARM_UP):
-            await asyncio.gather(*(stage.has_changed() for stage in stages))
+            await asyncio.gather(*(stage.changes() for stage in stages))
         before = self._service.rss_bytes()
         for call in listed:
             rng = random.Random(f"{self._seed} {call.name}")
@@ -174,11 +174,11 @@ class Campaign:
                 continue
             self._counts[call.name, attack.kind][reply.status] += 1
             self._findings += [Finding(call.name, attack, fault) for fault in faults_of(call, attack, reply)]
-            changed = await stage.has_changed()
-            if reply.status >= 400 and changed:
-                fault = f"refused with {reply.status}, and changed something"
+            changes = await stage.changes()
+            if reply.status >= 400 and changes:
+                fault = f"refused with {reply.status}, and changed {changes}"
                 self._findings.append(Finding(call.name, attack, fault))
-            if changed and (reply.status >= 400 or call.method == "DELETE"):
+            if changes and (reply.status >= 400 or call.method == "DELETE"):
                 await stage.set()
 
 
@@ -190,9 +190,9 @@ def table(outcome: Outcome) -> str:
         f"{'call':{width}}  {'class of attack':15}  {'sent':>6}"
         + "".join(f"{status:>6}" for status in statuses)
     ]
-    for (call, kind), counter in outcome.counts.items():
+    for (call, kind), counter in sorted(outcome.counts.items()):
         lines.append(_row(call, kind, counter, statuses, width))
-    for call in dict.fromkeys(call for call, _ in outcome.counts):
+    for call in sorted({call for call, _ in outcome.counts}):
         of_call = [counter for (name, _), counter in outcome.counts.items() if name == call]
         lines.append(_row(call, "all", sum(of_call, Counter()), statuses, width))
     lines.append(_row("all", "", sum(outcome.counts.values(), Counter()), statuses, width))

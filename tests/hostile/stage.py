@@ -82,10 +82,14 @@ class Stage:
         attack = Attack("watch", "", b"GET", target)
         return await self._watch.exchange(attack.wire(self._port, f"Bearer {self._key}".encode()))
 
-    async def has_changed(self) -> bool:
-        """Whether anything is different from what was seen last."""
+    async def changes(self) -> list[str]:
+        """What is different from what was seen last, address by address."""
         before, self.seen = self.seen, await self._look()
-        return before != self.seen
+        return [
+            f"{target.decode()}: {old[:1000]!r} -> {new[:1000]!r}"
+            for target, old, new in zip(self._watched, before, self.seen, strict=True)
+            if old != new
+        ]
 
     async def close(self) -> None:
         """Ends the connections."""

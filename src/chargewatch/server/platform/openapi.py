@@ -138,13 +138,16 @@ stable `code`. Times are RFC 3339, answers in UTC. Ids in paths are percent-enco
 """
 
 
-def statuses_of(operation: Operation, path: str, *, protected: bool) -> tuple[int, ...]:
+def statuses_of(route: "Route", *, protected: bool) -> tuple[int, ...]:
     """Returns the error statuses that a call can have."""
+    operation, path = route.operation, route.path
     found = set(operation.errors)
     if protected:
         found.update(_WITH_KEY)
     if operation.request is not None:
         found.update(_WITH_BODY)
+    elif protected and route.method != "GET":
+        found.add(408)
     if "{" in path:
         found.add(404)
     return tuple(sorted(found))
@@ -193,7 +196,7 @@ def build_document(routes: Iterable[Route]) -> Document:
 def _operation(route: Route, schemas: Schemas, used: set[int]) -> Document:
     operation = route.operation
     scope = route.handler.opt.get("scope")
-    errors = statuses_of(operation, route.path, protected=scope is not None)
+    errors = statuses_of(route, protected=scope is not None)
     used.update(errors)
     built: Document = {
         "operationId": route.operation_id,
@@ -205,6 +208,8 @@ def _operation(route: Route, schemas: Schemas, used: set[int]) -> Document:
             **{str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in errors},
         },
     }
+    if "If-None-Match" in operation.request_headers:
+        built["responses"]["304"] = _not_modified(operation)
     text = operation.description
     if scope is not None:
         text = f"{text}\n\nNeeds a key with the scope `{scope}`.".strip()
@@ -228,6 +233,13 @@ def _success(operation: Operation, schemas: Schemas, *, protected: bool) -> Docu
         content = _content(schemas.of(operation.response), operation.response_examples)
         built["content"] = {operation.media_type: content}
     return built
+
+
+def _not_modified(operation: Operation) -> Document:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _COMMON_HEADERS}
+    headers |= {name: _header(text) for name, text in operation.response_headers.items()}
+    headers["Cache-Control"] = _header("`no-store`.")
+    return {"description": HTTPStatus(304).phrase, "headers": headers}
 
 
 def _problem_response(status: int, schemas: Schemas) -> Document:

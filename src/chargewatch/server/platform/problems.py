@@ -154,7 +154,8 @@ def problem_for(error: Exception, table: ProblemTable | None = None) -> Problem:
     if isinstance(error, HTTPException):
         return _framework_problem(error)
     if isinstance(error, RecursionError):  # nothing of ours is nested like that: the body was
-        return Problem(422, "too_deep", "The body is nested too deeply.")
+        detail = "The body is nested too deeply."
+        return Problem(422, "too_deep", detail, errors=[FieldError((), detail, "too_deep")])
     if is_outage(error):
         return unavailable(code="database_unavailable" if _is_database(error) else "service_unavailable")
     return Problem(
