@@ -4,6 +4,7 @@ The key of a reading is (timestamp, measurand, phase, location, context); of two
 the later one counts (contract, section 2).
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -35,6 +36,8 @@ from chargewatch.ingest.columns import AHEAD_US, EARLIEST_SANE_US, ReadingColumn
 
 _UNIT_NAMES: Final = tuple(unit.name for unit in UNITS)
 _MEASURAND_NAMES: Final = tuple(m.value for m in MEASURANDS)
+#: Sources that are remembered; a fleet has some dozens.
+_REMEMBERED_SOURCES: Final = 4096
 _END: Final = CONTEXTS[CONTEXT_CODES["transaction.end"]]
 
 
@@ -59,9 +62,21 @@ class Source(NamedTuple):
     @property
     def kind(self) -> Kind:
         """The codes of the names."""
-        return kind_of(*self[:5], format=self.format)
+        return _kind(self)
 
 
+@functools.lru_cache(maxsize=_REMEMBERED_SOURCES)
+def _kind(source: Source) -> Kind:
+    return kind_of(*source[:5], format=source.format)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_SOURCES)
+def same_source(source: Source) -> Source:
+    """Returns the one object for equal sources: readings are compared and counted by it."""
+    return source
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_SOURCES)
 def source_of(
     measurand: str | None,
     unit: str | None,
@@ -71,13 +86,15 @@ def source_of(
     format: str | None,
 ) -> Source:
     """Returns the source of a reading, with the defaults of OCPP filled in (the unit excepted)."""
-    return Source(
-        canonical(measurand or DEFAULT_MEASURAND.value, MEASURAND_CODES, _MEASURAND_NAMES),
-        canonical(unit or "", UNIT_CODES, _UNIT_NAMES),
-        canonical(phase or "", PHASE_CODES, PHASES),
-        canonical(location or DEFAULT_LOCATION, LOCATION_CODES, LOCATIONS),
-        canonical(context or DEFAULT_CONTEXT, CONTEXT_CODES, CONTEXTS),
-        canonical(format or DEFAULT_FORMAT, FORMAT_CODES, FORMATS),
+    return same_source(
+        Source(
+            canonical(measurand or DEFAULT_MEASURAND.value, MEASURAND_CODES, _MEASURAND_NAMES),
+            canonical(unit or "", UNIT_CODES, _UNIT_NAMES),
+            canonical(phase or "", PHASE_CODES, PHASES),
+            canonical(location or DEFAULT_LOCATION, LOCATION_CODES, LOCATIONS),
+            canonical(context or DEFAULT_CONTEXT, CONTEXT_CODES, CONTEXTS),
+            canonical(format or DEFAULT_FORMAT, FORMAT_CODES, FORMATS),
+        )
     )
 
 

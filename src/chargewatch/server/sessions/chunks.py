@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from chargewatch.ingest.readings import Reading, Source
+from chargewatch.ingest.readings import Reading, Source, same_source
 
 #: Sources once, then per reading: its source's position, time as the step from the one before, text.
 COLUMNAR: Final = 1
@@ -37,11 +37,12 @@ def encode(readings: Sequence[Reading]) -> tuple[int, bytes]:
 
 def _decode_columnar(payload: bytes) -> list[Reading]:
     chunk = _decoder.decode(payload)
+    sources = [same_source(source) for source in chunk.sources]
     readings = []
     at_us = 0
     for position, step_us, text in zip(chunk.index, chunk.step_us, chunk.text, strict=True):
         at_us += step_us
-        readings.append(Reading(at_us, text, chunk.sources[position]))
+        readings.append(Reading(at_us, text, sources[position]))
     return readings
 
 
