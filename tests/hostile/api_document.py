@@ -1,6 +1,7 @@
 """The served OpenAPI document, read: calls, their fields, statuses, and a body that each of them takes."""
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -60,6 +61,12 @@ class Call:
         schemes = self.document["components"].get("securitySchemes", {})
         words = [schemes[name].get("scheme", "bearer") for name in named]
         return str(words[0]).capitalize() if words else "Bearer"
+
+    @property
+    def scope(self) -> str | None:
+        """The scope that a key needs, as the description says; None for a call without a key."""
+        found = re.search(r"scope `(\w+)`", self.operation.get("description", ""))
+        return found[1] if found else None
 
     def parameters(self, place: str) -> list[Parameter]:
         """Its parameters in ``path``, ``query`` or ``header``."""

@@ -21,7 +21,7 @@ FEWEST_A_CALL = 500
 MOST_GROWTH_BYTES = 64 * 1000 * 1000
 #: Calls that are sent at once, each for a tenant of its own.
 WORKERS = 4
-WARM_UP = 150
+WARM_UP = 25
 _STEM = CANARY[:4].encode()
 
 

@@ -14,7 +14,7 @@ from tests.hostile.connection import Connection, Reply
 #: Path parameters that no example body names. A new one fails the run until it stands here.
 PLACES: Mapping[str, str] = {}
 #: Parameters that make a list show all there is.
-SHOW_ALL: Mapping[str, str] = {"/v1/sessions": "status=all&page_size=3"}
+SHOW_ALL: Mapping[str, str] = {"/v1/sessions": "status=all&page_size=1"}
 
 
 class UnknownPlace(Exception):
@@ -40,19 +40,13 @@ def known_places(calls: Iterable[Call]) -> dict[str, str]:
 class Stage:
     """A tenant's key, what exists in it, and two connections: one for attacks, one to watch."""
 
-    def __init__(self, port: int, key: str, calls: list[Call]) -> None:
+    def __init__(self, port: int, key: str, calls: list[Call], known: dict[str, str] | None = None) -> None:
         self._port = port
         self._key = key
         self.calls = calls
-        self.known = known_places(calls)
+        self.known = known or known_places(calls)
         self._attacks = Connection(port)
         self._watch = Connection(port)
-        self._watched = [
-            path_of(call, self.known)
-            + (b"?" + SHOW_ALL[call.path].encode() if call.path in SHOW_ALL else b"")
-            for call in calls
-            if call.method == "GET" and call.is_protected
-        ]
         self.seen: list[bytes] = []
 
     async def set(self) -> None:
@@ -63,6 +57,10 @@ class Stage:
             for body in call.bodies():
                 reply = await self.send(call, valid(call, self.known, body))
                 assert 200 <= reply.status < 300, f"{call.name} refuses its own example: {reply.body!r}"
+        await self.look()
+
+    async def look(self) -> None:
+        """Sees everything that there is now."""
         self.seen = await self._look()
 
     async def send(self, call: Call, attack: Attack) -> Reply:
@@ -74,8 +72,17 @@ class Stage:
             if attack.framed:  # what comes next could be taken for the rest of its body
                 await self._attacks.close()
 
+    def watched(self) -> list[bytes]:
+        """Everything that can be read here."""
+        return [
+            path_of(call, self.known)
+            + (b"?" + SHOW_ALL[call.path].encode() if call.path in SHOW_ALL else b"")
+            for call in self.calls
+            if call.method == "GET" and call.is_protected
+        ]
+
     async def _look(self) -> list[bytes]:
-        return [(await self.get(target)).body for target in self._watched]
+        return [(await self.get(target)).body for target in self.watched()]
 
     async def get(self, target: bytes) -> Reply:
         """Reads an address with the tenant's key."""
@@ -87,7 +94,7 @@ class Stage:
         before, self.seen = self.seen, await self._look()
         return [
             f"{target.decode()}: {old[:1000]!r} -> {new[:1000]!r}"
-            for target, old, new in zip(self._watched, before, self.seen, strict=True)
+            for target, old, new in zip(self.watched(), before, self.seen, strict=True)
             if old != new
         ]
 
