@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +53,22 @@ def command(*arguments: str | Path) -> list[str]:
 class Service:
     """A running ``serve``."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.log_file = folder.with_suffix(f".{time.monotonic_ns()}.log")
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        wrapper: Sequence[str] = (),
+        log_folder: Path | None = None,
+        **settings: str,
+    ) -> None:
+        """``wrapper`` is a command that runs the service in its own place; ``settings`` are environment variables."""
+        self.folder = folder
+        self.log_file = (log_folder or folder.parent) / f"{folder.name}.{time.monotonic_ns()}.log"
         began = time.perf_counter()
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                command("--data-dir", folder, "--port", "0", *arguments),
-                env=environment(),
+                [*wrapper, *command("--data-dir", folder, "--port", "0", *arguments)],
+                env=environment(**settings),
                 cwd=folder.parent,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -358,26 +367,6 @@ def _alive(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def test_without_its_database_a_service_says_so_at_once(folder: Path) -> None:
-    with serving(folder) as service:
-        children = psutil.Process(service.process.pid).children(recursive=True)
-        (postmaster,) = [child for child in children if "-D" in child.cmdline()]
-        postmaster.kill()
-        assert eventually(lambda: service.client.get("/readyz").status_code == 503)
-        assert service.client.get("/healthz").status_code == 200
-        checks = service.client.get("/readyz").json()["checks"]
-        assert {name for name, said in checks.items() if said != "ok"} == {"database", "schema"}
-        began = time.perf_counter()
-        answer = service.post("lost")
-        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
-        assert answer.headers["retry-after"] == "1"
-        assert time.perf_counter() - began < 2.5
-        assert "Traceback" not in answer.text
-        assert service.stop() == 0
-    with serving(folder) as service:
-        assert service.client.get("/v1/sessions/first").status_code == 200
 
 
 def test_help_says_that_there_are_no_jobs() -> None:

@@ -27,11 +27,11 @@ class CountingDatabase(Database):
     queries = 0
     failing = ""
 
-    async def fetch_without_tenant(self, query: str, *args: object) -> list[Row]:
+    async def fetch_without_tenant(self, query: str, *args: object, reads: bool = False) -> list[Row]:
         self.queries += 1
         if self.failing and self.failing in query:
             raise DatabaseUnavailable("disk full")
-        return await super().fetch_without_tenant(query, *args)
+        return await super().fetch_without_tenant(query, *args, reads=reads)
 
 
 @pytest.fixture

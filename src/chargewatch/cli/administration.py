@@ -46,6 +46,7 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        from chargewatch.server.db.backups.archive import BackupError
         from chargewatch.server.db.embedded import EmbeddedPostgresError
         from chargewatch.server.db.errors import DatabaseError
         from chargewatch.server.settings import SettingsError
@@ -54,9 +55,9 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except SettingsError as problem:
-            raise _failed(str(problem), status=2) from None
-        except (DatabaseError, EmbeddedPostgresError, TenantError) as problem:
-            raise _failed(str(problem), status=1) from None
+            raise failed(str(problem), status=2) from None
+        except (DatabaseError, EmbeddedPostgresError, TenantError, BackupError) as problem:
+            raise failed(str(problem), status=1) from None
 
     return wrapped
 
@@ -71,7 +72,7 @@ def create_tenant(
     """Creates a tenant and prints its first API key, once."""
     made = _administer(data_dir, lambda service: service.create_tenant(name))
     answer = {"tenant_id": str(made.tenant_id), "api_key": made.api_key.reveal()}
-    _print(as_json, answer, f"tenant_id  {answer['tenant_id']}\napi_key    {answer['api_key']}")
+    print_result(as_json, answer, f"tenant_id  {answer['tenant_id']}\napi_key    {answer['api_key']}")
 
 
 @tenant_commands.command("retention")
@@ -91,7 +92,7 @@ def set_retention(
     tenant_id = _administer(data_dir, lambda service: service.set_retention(tenant, kept))
     answer = {"tenant_id": str(tenant_id), "retention_days": kept}
     text = "sessions are kept for ever" if kept is None else f"sessions are kept for {kept} days"
-    _print(as_json, answer, text)
+    print_result(as_json, answer, text)
 
 
 @key_commands.command("create")
@@ -123,7 +124,7 @@ def create_key(
     made = _administer(data_dir, lambda service: service.create_key(tenant, scopes, ends, name))
     answer = {"key_id": str(made.key_id), "api_key": made.api_key.reveal(), "scopes": list(made.scopes)}
     text = f"key_id   {made.key_id}\napi_key  {answer['api_key']}\nscopes   {', '.join(made.scopes)}"
-    _print(as_json, answer, text)
+    print_result(as_json, answer, text)
 
 
 @key_commands.command("revoke")
@@ -141,7 +142,7 @@ def revoke_key(
     except ValueError:
         raise typer.BadParameter(f"{key_id!r} is no key id; `chargewatch key list` shows them") from None
     _administer(data_dir, lambda service: service.revoke_key(wanted))
-    _print(as_json, {"key_id": str(wanted), "revoked": True}, f"key {wanted} is revoked")
+    print_result(as_json, {"key_id": str(wanted), "revoked": True}, f"key {wanted} is revoked")
 
 
 @key_commands.command("list")
@@ -153,7 +154,7 @@ def list_keys(tenant: Tenant, data_dir: DataDir = None, as_json: AsJson = False)
     keys = _administer(data_dir, lambda service: service.list_keys(tenant))
     lines = [f"{'KEY ID':36}  {'HINT':8}  {'STATE':8}  {'LAST USED':16}  SCOPES  NAME"]
     lines += [_key_line(key) for key in keys]
-    _print(as_json, {"keys": to_builtins(keys)}, "\n".join(lines))
+    print_result(as_json, {"keys": to_builtins(keys)}, "\n".join(lines))
 
 
 @reports_errors
@@ -181,7 +182,7 @@ def migrate(
         )
         result = asyncio.run(preparation)
     before = "" if result.before == result.after else f" (was {result.before or 'empty'})"
-    _print(as_json, to_builtins(result), f"the database is at schema {result.after}{before}")
+    print_result(as_json, to_builtins(result), f"the database is at schema {result.after}{before}")
 
 
 @reports_errors
@@ -197,15 +198,17 @@ def config(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     }
     width = max(len(row.name) for row in rows)
     lines = [f"{row.name:{width}}  {_shown(row.value)}  ({row.origin})" for row in rows]
-    _print(as_json, answer, "\n".join(lines))
+    print_result(as_json, answer, "\n".join(lines))
 
 
-def _failed(text: str, status: int) -> typer.Exit:
+def failed(text: str, status: int) -> typer.Exit:
+    """Says what went wrong; raise what it returns."""
     typer.echo(f"chargewatch: {text}", err=True)
     return typer.Exit(status)
 
 
-def _print(as_json: bool, answer: object, text: str) -> None:
+def print_result(as_json: bool, answer: object, text: str) -> None:
+    """Prints what a command made: one JSON object, or text."""
     if as_json:
         from msgspec.json import encode
 

@@ -35,16 +35,19 @@ def verify(
 
     settings = settings_from(data_dir)
     with database_for_command(settings) as address:
-        found = asyncio.run(_verify(settings, address, tenant))
+        found = asyncio.run(verify_database(settings, address, tenant))
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
     else:
-        _print(found)
+        print_differences(found)
     if found.differences:
         raise typer.Exit(1)
 
 
-async def _verify(settings: "Settings", address: "DatabaseAddress", tenant: str | None) -> "Verification":
+async def verify_database(
+    settings: "Settings", address: "DatabaseAddress", tenant: str | None = None
+) -> "Verification":
+    """Checks one tenant's rows, or everybody's."""
     from chargewatch.server.db.connection import connected
     from chargewatch.server.db.engine import Database
     from chargewatch.server.housekeeping.repository import all_tenants
@@ -62,7 +65,8 @@ async def _verify(settings: "Settings", address: "DatabaseAddress", tenant: str 
         await database.close()
 
 
-def _print(found: "Verification") -> None:
+def print_differences(found: "Verification") -> None:
+    """Says what was looked at, and the first of what was found."""
     for one in found.differences[:MOST_SHOWN]:
         typer.echo(
             f"{one.where} (tenant {one.tenant_id}): {one.what} is {one.stored}, should be {one.recomputed}"

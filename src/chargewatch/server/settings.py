@@ -93,12 +93,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_timeout_s: Annotated[
         float, Setting(seconds(0.001, 60), "how long a call waits for a free database connection")
     ] = 2.0
+    database_silence_s: Annotated[
+        float, Setting(seconds(0.01, 60), "a database that answers nothing for this long is taken to hang")
+    ] = 1.2
     statement_timeout_s: Annotated[
         float, Setting(seconds(0.001, 3600), "the longest that one statement may take")
     ] = 15.0
     idle_in_transaction_timeout_s: Annotated[
         float, Setting(seconds(0.001, 3600), "the longest that an open transaction may be idle")
     ] = 10.0
+
+    disk_reserve_percent: Annotated[
+        int,
+        Setting(
+            integer(1, 50),
+            "of the embedded database's disk to keep free (48 MiB to 1 GiB); below it nothing more is stored",
+        ),
+    ] = 5
+    disk_check_s: Annotated[
+        float, Setting(seconds(0.01, 60), "how often a process looks how much of that disk is free")
+    ] = 0.5
 
     secret_key: Annotated[
         Secret | None,

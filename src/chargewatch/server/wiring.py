@@ -94,7 +94,7 @@ def wire(settings: Settings, database: Database) -> Wiring:
         {
             "database": database_check(database),
             "schema": schema_check(database),
-            "disk": disk_check(settings.data_dir),
+            "disk": disk_check(settings.data_dir, settings.disk_reserve_percent),
             "models": models_check(_models_are_loaded),
             "draining": draining.check,
         }

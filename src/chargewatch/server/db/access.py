@@ -16,7 +16,7 @@ import asyncpg
 
 from chargewatch.server.db.address import DatabaseAddress, embedded_address, server_address, state_folder
 from chargewatch.server.db.bootstrap import bootstrap
-from chargewatch.server.db.connection import REFUSED_LOGIN
+from chargewatch.server.db.connection import REFUSED_LOGIN, connected
 from chargewatch.server.db.embedded import DataFolderInUse, EmbeddedPostgres, running_dsn
 from chargewatch.server.db.errors import DatabaseError, one_line
 from chargewatch.server.db.migrations.runner import (
@@ -26,6 +26,7 @@ from chargewatch.server.db.migrations.runner import (
     only_starter,
     schema_version,
 )
+from chargewatch.server.db.postgres_keeper import PostgresKeeper
 from chargewatch.server.db.postgres_process import POLL_S, try_lock
 from chargewatch.server.db.roles import check_app_login, ensure_roles, prepare_embedded
 from chargewatch.server.db.secret_key import SecretKey, load_secret_key, make_data_dir
@@ -42,6 +43,8 @@ TURN_FILE: Final = "turn.lock"
 def database_for_service(settings: Settings) -> Iterator[DatabaseAddress]:
     """Holds the database while the block runs: the embedded one is ours from start to stop.
 
+    When the embedded one dies meanwhile, it is started again at the same address (`PostgresKeeper`).
+
     Raises:
         DataFolderInUse: another process holds the embedded one.
     """
@@ -51,7 +54,9 @@ def database_for_service(settings: Settings) -> Iterator[DatabaseAddress]:
     key = _open_folder(settings)
     with ExitStack() as stack:
         with _turn(settings):
-            address = stack.enter_context(_started(settings, key))
+            keeper = PostgresKeeper(state_folder(settings))
+            address = embedded_address(keeper.start(), key)
+            stack.callback(keeper.stop)
         yield address
 
 
@@ -137,13 +142,23 @@ async def prepare_database(
         SchemaMismatch: the database is newer than this program, or older and may not be migrated here.
         DatabaseError: something is missing that only an administrator can give.
     """
+    await ensure_owner_login(address)
+    return await _prepare(settings, address, may_migrate, reset_app_password)
+
+
+async def ensure_owner_login(address: DatabaseAddress) -> None:
+    """Makes sure that the owner can log in: on the embedded database the roles are ours to make.
+
+    Raises:
+        DatabaseError: a server turns the login down.
+    """
     try:
-        return await _prepare(settings, address, may_migrate, reset_app_password)
+        async with connected(address.owner):
+            return
     except (*REFUSED_LOGIN, asyncpg.InvalidCatalogNameError) as problem:
         if not address.embedded:
             raise DatabaseError(f"cannot open the database: {one_line(problem)}") from None
     await prepare_embedded(address)
-    return await _prepare(settings, address, may_migrate, reset_app_password)
 
 
 async def _prepare(

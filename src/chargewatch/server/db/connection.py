@@ -5,14 +5,23 @@ asyncpg carries no types; `Connection` and `Row` name the part of it that is use
 
 # ruff: noqa: ANN401, ASYNC109  the signatures are asyncpg's
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Protocol
 
 import asyncpg
 import msgspec
 
-from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, is_passing, one_line
+from chargewatch.server.db.errors import DatabaseError, DatabaseUnavailable, is_passing, one_line, outage
 from chargewatch.server.settings import Secret
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -63,6 +72,24 @@ class Connection(Protocol):
 
     async def fetchval(self, query: str, *args: object, column: int = 0, timeout: float | None = None) -> Any:
         """Returns one column of the first row, None when there is none."""
+
+    async def copy_from_query(
+        self, query: str, *, output: Callable[[bytes], Awaitable[None]], format: str
+    ) -> str:
+        """Sends the answer to a query through ``output``; returns the command tag."""
+        ...
+
+    async def copy_to_table(
+        self,
+        table_name: str,
+        *,
+        source: AsyncIterable[bytes],
+        columns: Sequence[str],
+        schema_name: str,
+        format: str,
+    ) -> str:
+        """Fills a table from ``source``; returns the command tag."""
+        ...
 
     def get_server_version(self) -> asyncpg.ServerVersion:
         """Returns what server this is."""
@@ -141,7 +168,7 @@ def outages(connection: Connection) -> Iterator[None]:
         raise DatabaseUnavailable("the database takes too long") from problem
     except (asyncpg.PostgresError, asyncpg.InternalClientError, ConnectionError) as problem:
         if is_passing(problem):
-            raise DatabaseUnavailable(f"the database failed: {one_line(problem)}") from problem
+            raise outage(problem) from problem
         raise
 
 

@@ -18,8 +18,30 @@ class DatabaseUnavailable(DatabaseError):
     """The database does not answer now; whether the transaction was applied is not known. Try again later."""
 
 
+class Contention(DatabaseUnavailable):
+    """Another transaction was in the way (a deadlock, for one); this one was not applied. Try again."""
+
+
+class DiskFull(DatabaseUnavailable):
+    """There is no room to store anything; reading works. The transaction was not applied."""
+
+
 class SchemaMismatch(DatabaseError):
     """The database is at another schema version than this program."""
+
+
+_CONTENTION: Final = ("40001", "40P01", "55P03")
+_DISK_FULL: Final = "53100"
+
+
+def outage(problem: BaseException) -> DatabaseUnavailable:
+    """What a passing problem (`is_passing`) means to a call."""
+    code = getattr(problem, "sqlstate", None)
+    if code in _CONTENTION:
+        return Contention(f"another transaction was in the way: {one_line(problem)}")
+    if code == _DISK_FULL:
+        return DiskFull(f"the database has no room: {one_line(problem)}")
+    return DatabaseUnavailable(f"the database failed: {one_line(problem)}")
 
 
 def is_passing(problem: BaseException) -> bool:

@@ -17,10 +17,9 @@ applying AS (
     SELECT p.* FROM pg_policy p
      WHERE EXISTS (SELECT FROM unnest(p.polroles) AS role WHERE role = 0 OR pg_has_role(role, 'MEMBER'))
 )
-SELECT 'synchronous_commit is off: an acknowledged reading could be lost'
- WHERE current_setting('synchronous_commit') = 'off'
-UNION ALL
-SELECT 'fsync is off: an acknowledged reading could be lost' WHERE current_setting('fsync') = 'off'
+SELECT name || ' is off, so an acknowledged reading could be lost: set ' || name || ' = on on the server'
+  FROM unnest(ARRAY['fsync', 'full_page_writes', 'synchronous_commit']) AS name
+ WHERE current_setting(name) = 'off'
 UNION ALL
 SELECT 'role ' || rolname || ' is, or may become, a superuser or a role with BYPASSRLS' FROM me
  WHERE EXISTS (SELECT FROM pg_roles r WHERE (r.rolsuper OR r.rolbypassrls) AND pg_has_role(r.oid, 'MEMBER'))

@@ -9,13 +9,12 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Final
 
 from chargewatch.server.db.postgres_binaries import EmbeddedPostgresError, major_version
 from chargewatch.server.db.postgres_folder import StateFolder, sync_folder
-from chargewatch.server.db.postgres_process import command_line, failure, handed_down
+from chargewatch.server.db.postgres_process import Deadline, command_line, failure, handed_down
 
 SUPERUSER: Final = "postgres"
 
@@ -50,7 +49,7 @@ def check_data(state: StateFolder, installation: Path) -> None:
 
 
 def make_database(
-    state: StateFolder, installation: Path, run: Path, server_lock: int, deadline: float
+    state: StateFolder, installation: Path, run: Path, server_lock: int, deadline: Deadline
 ) -> None:
     """Makes ``data``.
 
@@ -59,7 +58,7 @@ def make_database(
         installation: the PostgreSQL that makes it.
         run: a folder that only the server's user can enter; the password passes through it.
         server_lock: stays locked while a process of initdb lives.
-        deadline: of `time.monotonic`.
+        deadline: by when.
 
     Raises:
         EmbeddedPostgresError: initdb failed.
@@ -96,7 +95,7 @@ def _run_initdb(
     draft: Path,
     password_file: Path,
     server_lock: int,
-    deadline: float,
+    deadline: Deadline,
 ) -> None:
     with state.as_server_sees(draft, password_file.parent) as (names, descriptors):
         places = [f"--pgdata={names[0]}", f"--pwfile={names[1]}/{password_file.name}"]
@@ -110,7 +109,7 @@ def _run_initdb(
                 check=False,
                 pass_fds=handed_down(*descriptors, server_lock),
                 cwd=Path(os.sep),
-                timeout=max(deadline - time.monotonic(), 1.0),
+                timeout=max(deadline.left_s, 1.0),
             )
         except subprocess.TimeoutExpired:
             raise EmbeddedPostgresError(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -33,11 +33,36 @@ SCAN_POLL_S: Final = 0.02
 #: How long a fast shutdown may take before an immediate one, which the next start repairs from the log.
 FAST_STOP_S: Final = 20.0
 IMMEDIATE_STOP_S: Final = 10.0
+#: Orphaned backends that have not gone by then (they may be stopped) are killed: the log repairs what they did.
+ORPHAN_PATIENCE_S: Final = 2.0
 PID_FILE: Final = "postmaster.pid"
 
 _MARKS: Final = ("FATAL:", "PANIC:", "error:")
 #: Windows locks bytes, and locked bytes cannot be read: one that no file has.
 _LOCKED_BYTE: Final = 1 << 30
+
+
+class Deadline:
+    """When waiting ends: after some time, or as soon as another thread says so.
+
+    Args:
+        seconds: from now.
+        cancelled: ends it at once when set.
+    """
+
+    def __init__(self, seconds: float, cancelled: threading.Event | None = None) -> None:
+        self._at = time.monotonic() + seconds
+        self._cancelled = cancelled or threading.Event()
+
+    @property
+    def left_s(self) -> float:
+        """What is left; zero or less when it has passed."""
+        return 0.0 if self._cancelled.is_set() else self._at - time.monotonic()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is left."""
+        return self.left_s <= 0
 
 
 class PidFile(msgspec.Struct, frozen=True):
@@ -111,8 +136,12 @@ class ServerProcess:
     and then waits for the server: it ends no sooner than the server or this whole process.
     """
 
-    def __init__(self, command: Sequence[str], *, output: int, inherited: Sequence[int]) -> None:
+    def __init__(
+        self, command: Sequence[str], *, output: int, inherited: Sequence[int], on_exit: Callable[[], None]
+    ) -> None:
+        """``on_exit`` is called in another thread when the server has ended, however that came."""
         self._exited = threading.Event()
+        self._on_exit = on_exit
         spawned: Future[subprocess.Popen[bytes]] = Future()
         arguments = (command, output, inherited, spawned)
         threading.Thread(target=self._be_parent, args=arguments, name="postgres-parent", daemon=True).start()
@@ -141,6 +170,7 @@ class ServerProcess:
         spawned.set_result(process)
         process.wait()
         self._exited.set()
+        self._on_exit()
 
     @property
     def pid(self) -> int:
@@ -151,6 +181,11 @@ class ServerProcess:
     def running(self) -> bool:
         """Whether the postmaster is alive."""
         return not self._exited.is_set()
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended: its status, or the negative number of the signal; None while it runs."""
+        return self._process.returncode
 
     def wait(self, timeout_s: float) -> bool:
         """Whether it has ended within the time."""
@@ -174,14 +209,14 @@ def _stop_signals() -> Iterator[tuple[int, float]]:
         yield signal.SIGTERM, IMMEDIATE_STOP_S
 
 
-def wait_for_predecessor(data: Path, server_lock: int, deadline: float) -> None:
+def wait_for_predecessor(data: Path, server_lock: int, deadline: Deadline) -> None:
     """Returns when no process of an earlier server on this data folder is left; holds ``server.lock`` then.
 
     The caller holds ``lock``: whoever started that server is dead. On Linux the server has been told so
     by the kernel; elsewhere it is told here.
 
     Raises:
-        EmbeddedPostgresError: it is still there at the deadline (of `time.monotonic`).
+        EmbeddedPostgresError: it is still there at the deadline.
     """
     began = time.monotonic()
     told: set[tuple[int, int]] = set()
@@ -190,7 +225,7 @@ def wait_for_predecessor(data: Path, server_lock: int, deadline: float) -> None:
         left = set() if free and not (data / PID_FILE).exists() else _postgres_processes(data)
         if free and not left:
             return
-        if time.monotonic() > deadline:
+        if deadline.passed:
             who = ", ".join(str(pid) for pid in sorted(left)) or "unknown"
             raise EmbeddedPostgresError(
                 f"an earlier PostgreSQL (process {who}) still uses {data}: end it and start again"
@@ -206,6 +241,8 @@ def _tell_to_stop(data: Path, left: set[int], told: set[tuple[int, int]], waited
     pid_file = read_pid_file(data)
     postmaster = {pid_file.pid} & left if pid_file else set()
     stop_signal = signal.SIGINT if postmaster and waited_s < FAST_STOP_S else signal.SIGQUIT
+    if not postmaster and waited_s > ORPHAN_PATIENCE_S:
+        stop_signal = signal.SIGKILL
     for pid in postmaster or left:
         if (pid, stop_signal) not in told:
             told.add((pid, stop_signal))

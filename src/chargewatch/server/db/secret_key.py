@@ -35,6 +35,14 @@ class SecretKey:
         """The same as 43 URL-safe characters."""
         return Secret(base64.urlsafe_b64encode(self.derive(purpose)).decode().rstrip("="))
 
+    def fingerprint(self) -> str:
+        """Four bytes in hexadecimal, by which two installations see whether they have the same key."""
+        return self.derive("fingerprint")[:4].hex()
+
+    def reveal(self) -> bytes:
+        """The key itself, for a backup that is to hold it."""
+        return self._key
+
     def __repr__(self) -> str:
         return f"SecretKey({HIDDEN})"
 
@@ -50,10 +58,30 @@ def load_secret_key(settings: Settings) -> SecretKey:
     path = settings.data_dir / FILE_NAME
     try:
         if not path.exists():
-            _make(path)
+            _make(path, secrets.token_urlsafe(32).encode())
         return SecretKey(_read(path))
     except OSError as problem:
         raise SettingsError(f"cannot use {path}: {problem.strerror}") from None
+
+
+def adopt_secret_key(settings: Settings, key: SecretKey) -> None:
+    """Makes a restored key that of this installation, which must have none yet, or the same.
+
+    Raises:
+        SettingsError: there is another one.
+    """
+    path = settings.data_dir / FILE_NAME
+    try:
+        if settings.secret_key is None and not path.exists():
+            _make(path, key.reveal())
+    except OSError as problem:
+        raise SettingsError(f"cannot use {path}: {problem.strerror}") from None
+    if load_secret_key(settings).reveal() != key.reveal():
+        place = path if settings.secret_key is None else "CHARGEWATCH_SECRET_KEY"
+        raise SettingsError(
+            f"{place} holds another secret key than the backup: restore into a new data folder,"
+            " with CHARGEWATCH_SECRET_KEY not set"
+        )
 
 
 def _read(path: Path) -> bytes:
@@ -65,14 +93,14 @@ def _read(path: Path) -> bytes:
     return key
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, key: bytes) -> None:
     """Two starters at once agree: the file appears whole, and the second finds it there."""
     make_data_dir(path.parent)
     draft = path.with_name(f".{FILE_NAME}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_urlsafe(32).encode())
+            file.write(key)
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):

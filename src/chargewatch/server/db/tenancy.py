@@ -17,6 +17,8 @@ from chargewatch.server.db.errors import DatabaseError
 
 #: A server that does not even answer a ROLLBACK loses its connection instead.
 ROLLBACK_TIMEOUT_S: Final = 1.0
+#: On a connection that does not have the setting from its beginning: what is acknowledged is on disk.
+BEGIN_DURABLY: Final = "BEGIN;SET LOCAL synchronous_commit = 'on'"
 
 
 def begin_for(tenant_id: UUID, begin: str = "BEGIN") -> str:
@@ -31,7 +33,7 @@ def begin_for(tenant_id: UUID, begin: str = "BEGIN") -> str:
 
 def tenant_transaction(connection: Connection, tenant_id: UUID) -> AbstractAsyncContextManager[Connection]:
     """A transaction on this connection that sees and writes the rows of one tenant."""
-    return transaction(connection, begin_for(tenant_id))
+    return transaction(connection, begin_for(tenant_id, BEGIN_DURABLY))
 
 
 @asynccontextmanager

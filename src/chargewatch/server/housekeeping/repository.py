@@ -47,7 +47,7 @@ SELECT $1, station_id, evse_id, connector_id, what, sum(amount) FROM gone
 
 async def all_tenants(database: Database) -> list[UUID]:
     """Returns the ids of all tenants."""
-    return [row[0] for row in await database.fetch_without_tenant("SELECT * FROM all_tenants()")]
+    return [row[0] for row in await database.fetch_without_tenant("SELECT * FROM all_tenants()", reads=True)]
 
 
 async def due_sessions(connection: Connection, tenant_id: UUID, most: int) -> list[UUID]:

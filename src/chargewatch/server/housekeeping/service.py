@@ -55,7 +55,7 @@ class Housekeeping:
         """Judges sessions that became over, or that others overlap; returns how many verdicts changed."""
         changed = 0
         while True:
-            async with self._database.tenant_transaction(tenant_id) as connection:
+            async with self._database.tenant_transaction(tenant_id, reads=True) as connection:
                 due = await repository.due_sessions(connection, tenant_id, STEP_SESSIONS)
             for session_id in due:
                 changed += await self._sessions.recheck(tenant_id, session_id)

@@ -5,7 +5,6 @@ says whether calls should be sent here, with the reasons why not, within two sec
 """
 
 import asyncio
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -16,15 +15,13 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from chargewatch.server.db.disk import is_short
 from chargewatch.server.platform import metrics
 from chargewatch.server.platform.http import json_response, raw_response
 from chargewatch.server.platform.openapi import Operation
 from chargewatch.server.platform.problems import Problem, is_outage
 
 DEADLINE_S: Final = 2.0
-#: Free space below both of these is too little to go on accepting readings.
-LEAST_FREE_SHARE: Final = 0.05
-LEAST_FREE_BYTES: Final = 1024**3
 
 #: Returns what is wrong, in words for an operator, or None.
 Check = Callable[[], Awaitable[str | None]]
@@ -121,13 +118,12 @@ def schema_check(database: TellsSchema) -> Check:
     return check
 
 
-def disk_check(folder: Path) -> Check:
-    """Returns the check that the disk of a folder has room left."""
+def disk_check(folder: Path, reserve_percent: float) -> Check:
+    """Returns the check that the disk of a folder has room left (`db.disk`)."""
 
     async def check() -> str | None:
-        usage = await asyncio.to_thread(shutil.disk_usage, folder)
-        least = min(usage.total * LEAST_FREE_SHARE, LEAST_FREE_BYTES)
-        return None if usage.free >= least else "the disk of the data folder is nearly full"
+        short = await asyncio.to_thread(is_short, folder, reserve_percent)
+        return "the disk of the data folder is nearly full" if short else None
 
     return check
 

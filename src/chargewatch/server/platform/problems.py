@@ -19,10 +19,15 @@ from litestar.exceptions import (
     ValidationException,
 )
 
-from chargewatch.server.db.errors import DatabaseUnavailable, is_passing
+from chargewatch.server.db.errors import DatabaseUnavailable, DiskFull, is_passing
 
 CONTENT_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
+#: Somebody must make room first.
+DISK_RETRY_AFTER_S: Final = 10
+_DISK_FULL: Final = (
+    "There is no room to store more, so nothing of this call is stored; reading works. Repeat it later."
+)
 
 Location = tuple[str | int, ...]
 ProblemTable = Mapping[type[Exception], Callable[[Any], "Problem"]]
@@ -156,6 +161,8 @@ def problem_for(error: Exception, table: ProblemTable | None = None) -> Problem:
     if isinstance(error, RecursionError):  # nothing of ours is nested like that: the body was
         detail = "The body is nested too deeply."
         return Problem(422, "too_deep", detail, errors=[FieldError((), detail, "too_deep")])
+    if isinstance(error, DiskFull):
+        return unavailable(_DISK_FULL, "disk_full", DISK_RETRY_AFTER_S)
     if is_outage(error):
         return unavailable(code="database_unavailable" if _is_database(error) else "service_unavailable")
     return Problem(

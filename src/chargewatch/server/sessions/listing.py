@@ -45,7 +45,7 @@ class SessionList:
             raise InvalidField(("cursor",), "must not be given together with page")
         position = None if query.cursor is None else _read_cursor(query.cursor)
         page = None if position else (query.page or 1)
-        async with self._database.tenant_transaction(tenant_id) as connection:
+        async with self._database.tenant_transaction(tenant_id, reads=True) as connection:
             station_id = None
             if query.charging_station_id is not None:
                 station_id = await repository.find_station_id(

@@ -143,7 +143,7 @@ class SessionService:
         Raises:
             SessionNotFound: no such session.
         """
-        async with self._database.tenant_transaction(tenant_id) as connection:
+        async with self._database.tenant_transaction(tenant_id, reads=True) as connection:
             row = await repository.find_session(connection, tenant_id, session)
             if row is None:
                 raise SessionNotFound
@@ -159,7 +159,8 @@ class SessionService:
         Raises:
             SessionNotFound: no such session.
         """
-        async with self._database.tenant_transaction(tenant_id) as connection:
+
+        async def work(connection: Connection) -> str:
             found = await repository.find_session(connection, tenant_id, session, lock=True)
             if found is None:
                 raise SessionNotFound
@@ -170,12 +171,16 @@ class SessionService:
                 others = await repository.overlapping_sessions(connection, tenant_id, opened.row)
                 await repository.ask_for_rechecks(connection, tenant_id, others)
             await repository.delete_session(connection, tenant_id, opened.row.session_id)
-        self._sessions.take((tenant_id, opened.row.external_id))
+            return opened.row.external_id
+
+        external_id = await self._database.in_tenant_transaction(tenant_id, work)
+        self._sessions.take((tenant_id, external_id))
 
     async def recheck(self, tenant_id: UUID, session_id: UUID) -> bool:
         """Judges a session anew without a push; returns whether that changed its verdict."""
-        async with self._database.tenant_transaction(tenant_id) as connection:
-            return await self.recheck_in(connection, tenant_id, session_id)
+        return await self._database.in_tenant_transaction(
+            tenant_id, lambda connection: self.recheck_in(connection, tenant_id, session_id)
+        )
 
     async def recheck_in(self, connection: Connection, tenant_id: UUID, session_id: UUID) -> bool:
         """Does so in a transaction of the caller's.
@@ -211,12 +216,15 @@ class SessionService:
                 stored = None
             if stored is not None:
                 return stored
+
+        async def work(connection: Connection) -> Known | None:
+            found = await repository.open_session(connection, tenant_id, where.station, external_id)
+            if found is None:
+                return None
+            return await self._store(connection, tenant_id, external_id, _opened(found), push)
+
         for _ in range(_ATTEMPTS):
-            async with self._database.tenant_transaction(tenant_id) as connection:
-                found = await repository.open_session(connection, tenant_id, where.station, external_id)
-                if found is None:
-                    continue
-                known = await self._store(connection, tenant_id, external_id, _opened(found), push)
+            known = await self._database.in_tenant_transaction(tenant_id, work)
             if known is not None:
                 self._sessions.put(name, known)
                 return known.stored
@@ -261,12 +269,16 @@ class SessionService:
             stored = await self._change_quickly(tenant_id, external_id, push)
             if stored is not None:
                 return stored
-        async with self._database.tenant_transaction(tenant_id) as connection:
+
+        async def work(connection: Connection) -> Known | None:
             found = await repository.find_session(connection, tenant_id, session, lock=True)
             if found is None:
-                raise SessionNotFound
-            known = await self._store(connection, tenant_id, found["external_id"], _opened(found), push)
-            assert known is not None
+                return None
+            return await self._store(connection, tenant_id, found["external_id"], _opened(found), push)
+
+        known = await self._database.in_tenant_transaction(tenant_id, work)
+        if known is None:
+            raise SessionNotFound
         self._sessions.put((tenant_id, known.stored.row.external_id), known)
         return known.stored
 

@@ -33,7 +33,7 @@ class StationService:
 
     async def page(self, tenant_id: UUID, page: int, page_size: int) -> StationPage:
         """Returns one page of the stations."""
-        async with self._database.tenant_transaction(tenant_id) as connection:
+        async with self._database.tenant_transaction(tenant_id, reads=True) as connection:
             total = await repository.count_stations(connection, tenant_id)
             rows = await repository.list_stations(connection, tenant_id, page_size, (page - 1) * page_size)
         return StationPage(items=[_item(row) for row in rows], total=total, page=page, page_size=page_size)
@@ -44,7 +44,7 @@ class StationService:
         Raises:
             StationNotFound: no such station.
         """
-        async with self._database.tenant_transaction(tenant_id) as connection:
+        async with self._database.tenant_transaction(tenant_id, reads=True) as connection:
             found = await _find(connection, tenant_id, station)
             connectors = await _connectors(connection, tenant_id, found["station_id"])
         return StationDetail(
@@ -70,14 +70,14 @@ class StationService:
         Raises:
             StationNotFound: no such station.
         """
-        async with self._database.tenant_transaction(tenant_id) as connection:
+        async with self._database.tenant_transaction(tenant_id, reads=True) as connection:
             found = await _find(connection, tenant_id, station)
             connectors = await _connectors(connection, tenant_id, found["station_id"])
         return StationConnectors(charging_station_id=found["external_id"], connectors=connectors)
 
     async def statistics(self, tenant_id: UUID) -> Statistics:
         """Returns the tenant's totals."""
-        async with self._database.tenant_transaction(tenant_id) as connection:
+        async with self._database.tenant_transaction(tenant_id, reads=True) as connection:
             found = await repository.statistics(connection, tenant_id)
         total, anomalous = found["total_sessions"], found["anomalous_sessions"]
         return Statistics(

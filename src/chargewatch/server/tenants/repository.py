@@ -101,7 +101,7 @@ async def insert_key(
 
 async def find_key(database: Database, key_hash: bytes) -> Row | None:
     """A live key by its hash: tenant_id, key_id, scopes, expires_in_s, is_touch_due."""
-    rows = await database.fetch_without_tenant("SELECT * FROM find_api_key($1)", key_hash)
+    rows = await database.fetch_without_tenant("SELECT * FROM find_api_key($1)", key_hash, reads=True)
     return rows[0] if rows else None
 
 

@@ -44,12 +44,12 @@ async def verify(database: Database, tenants: list[UUID]) -> Verification:
     differences: list[Difference] = []
     sessions = readings = 0
     for tenant_id in tenants:
-        async with database.tenant_transaction(tenant_id) as connection:
+        async with database.tenant_transaction(tenant_id, reads=True) as connection:
             for row in await repository.count_differences(connection, tenant_id):
                 differences.append(_count_difference(tenant_id, row))
         last = _BEFORE_ALL
         while True:
-            async with database.tenant_transaction(tenant_id) as connection:
+            async with database.tenant_transaction(tenant_id, reads=True) as connection:
                 step = await repository.sessions_after(connection, tenant_id, last, STEP_SESSIONS)
             for row in step:
                 differences.extend(_session_differences(tenant_id, row))

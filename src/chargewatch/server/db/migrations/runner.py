@@ -98,8 +98,13 @@ async def only_starter(address: DatabaseAddress) -> AsyncIterator[Connection]:
         yield owner
 
 
-async def migrate(owner: Connection, roles: RoleNames) -> MigrationResult:
+async def migrate(owner: Connection, roles: RoleNames, target: str | None = None) -> MigrationResult:
     """Applies the revisions that are missing; to be called as `only_starter`.
+
+    Args:
+        owner: the owner's connection.
+        roles: the roles beside the owner.
+        target: the version to stop at, not before the database's; None is the newest.
 
     Raises:
         SchemaMismatch: the database is newer than this program.
@@ -107,12 +112,13 @@ async def migrate(owner: Connection, roles: RoleNames) -> MigrationResult:
     """
     before = await schema_version(owner)
     check_not_newer(before)
+    target = target or known_versions()[-1]
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         version = await schema_version(owner)
-        if version == known_versions()[-1]:
+        if version == target:
             return MigrationResult(before, version)
         try:
-            for statement in plan(version, roles):
+            for statement in plan(version, roles, target):
                 await owner.execute(statement)
         except asyncpg.LockNotAvailableError:
             await owner.execute("ROLLBACK")
@@ -123,15 +129,15 @@ async def migrate(owner: Connection, roles: RoleNames) -> MigrationResult:
     raise DatabaseError("cannot migrate the database: its tables are locked; try again when it is quieter")
 
 
-def plan(version: str | None, roles: RoleNames) -> list[str]:
-    """The statements that lead from this version to the newest, BEGIN and COMMIT among them."""
+def plan(version: str | None, roles: RoleNames, target: str = "head") -> list[str]:
+    """The statements that lead from this version to a later one, BEGIN and COMMIT among them."""
     from alembic import command
     from alembic.config import Config
 
     statements = _Statements()
     config = Config(output_buffer=statements, attributes={"roles": roles})
     config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
-    command.upgrade(config, "head" if version is None else f"{version}:head", sql=True)
+    command.upgrade(config, target if version is None else f"{version}:{target}", sql=True)
     return statements.texts
 
 

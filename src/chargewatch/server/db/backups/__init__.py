@@ -1,0 +1,1 @@
+"""Backups: what a file holds (`archive`), taking one (`take`), bringing one back (`restore`)."""
