@@ -124,6 +124,11 @@ _ERROR_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
 }
+#: What a request header looks like.
+_REQUEST_HEADERS: Final[Mapping[str, Document]] = {
+    "Idempotency-Key": {"pattern": r"^[\x21-\x7e]{1,255}$"},
+    "If-Match": {"pattern": r'^(\*|"[0-9]{1,18}")$'},
+}
 _COMMON_HEADERS: Final[Mapping[str, str]] = {
     "X-Request-Id": "The id of this call in the logs: the one that was sent when it has 1 to 128 of"
     " `A-Z a-z 0-9 . _ -`, else a new one.",
@@ -275,7 +280,12 @@ def _parameters(route: Route, schemas: Schemas) -> list[Document]:
         for name in re.findall(r"{(\w+)}", route.path)
     ]
     headers = [
-        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "header",
+            "description": text,
+            "schema": {"type": "string", **_REQUEST_HEADERS.get(name, {})},
+        }
         for name, text in operation.request_headers.items()
     ]
     return in_path + list(_query_parameters(operation.query, schemas)) + headers
