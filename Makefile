@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: run setup test check bench soak lock clean
+.PHONY: run setup test check bench hostile faults soak lock clean
 
 run: $(RUN_READY)
 	@CHARGEWATCH_LOG_LEVEL=$(LOG_LEVEL) exec $(BIN)/chargewatch serve --port $(PORT) $(if $(filter 0,$(DEMO)),--first-key,--demo)
@@ -42,6 +42,14 @@ check: $(DEV_READY)
 
 bench: $(DEV_READY)
 	@$(BIN)/python -m tests.benchmarks
+
+# Hostile requests to every route, and what came of them.
+hostile: $(DEV_READY)
+	@$(BIN)/python -m tests.hostile
+
+# Faults under load, and whether anything was lost.
+faults: $(DEV_READY)
+	@$(BIN)/python -m tests.faults
 
 soak: $(DEV_READY)
 	@$(BIN)/pytest -n auto --dist loadfile -m soak

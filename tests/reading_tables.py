@@ -88,7 +88,7 @@ class Table(NamedTuple):
 
 def read(path: Path, scratch: Path) -> Table:
     """Reads a file or folder, one slice a session."""
-    files = open_table(path)
+    files = open_table(path).files
     found = survey(files, lambda rows: None)
     bad: list[BadRow] = []
     sessions = [one for part in read_sessions(files, found, bad.append, scratch) for one in singles(part)]

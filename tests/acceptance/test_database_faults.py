@@ -25,6 +25,7 @@ from tests.postgres_processes import postmaster, postmasters, processes, stopped
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their working folder")
 
 CLIENTS = 4
+MANY_CLIENTS = 64
 START = datetime(2026, 2, 27, 10, tzinfo=UTC)
 ANSWERED_WITHIN_S = 2.0
 BACK_WITHIN_S = 5.0
@@ -198,6 +199,27 @@ def _check_answers_while_it_is_away(service: Service) -> None:
         assert answer.headers["retry-after"] == "1"
         assert "Traceback" not in answer.text
     assert time.monotonic() - began < ANSWERED_WITHIN_S
+
+
+def test_a_busy_service_is_no_silent_database(service: Service) -> None:
+    """Many more clients than database connections and processors: slow, but never refused."""
+    pushers = [Pusher(service, f"busy-{number}") for number in range(MANY_CLIENTS)]
+    body = {"charging_station_id": "CP-2"}
+    for pusher in pushers:
+        assert (
+            service.client.post("/v1/sessions", json=body | {"session_id": pusher.name_}).status_code == 200
+        )
+    before = service.log().count("database_silent")
+    for pusher in pushers:
+        pusher.start()
+    time.sleep(2)
+    for pusher in pushers:
+        pusher.over.set()
+    for pusher in pushers:
+        pusher.join(30)
+    assert {status for pusher in pushers for status in pusher.statuses} == {200}
+    assert service.log().count("database_silent") == before
+    print(f"{sum(len(pusher.statuses) for pusher in pushers)} pushes from {MANY_CLIENTS} clients")
 
 
 def test_stopping_while_the_database_is_restarted(service: Service, database: Path) -> None:

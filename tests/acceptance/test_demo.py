@@ -1,5 +1,6 @@
 """``serve --demo``: the first key, and a simulated fleet pushed by a client of its own."""
 
+import json
 import re
 import signal
 import subprocess
@@ -9,7 +10,10 @@ from pathlib import Path
 import httpx
 
 from chargewatch.cli import demo
+from chargewatch.client import NO_RETRY, Client
+from chargewatch.simulate import SimulatedSession
 from tests.acceptance.test_serve import PATIENCE_S, command, environment
+from tests.scripted_api import ScriptedApi, answer
 
 KEY_LINE = re.compile(r"API key of the tenant default, shown this once: (cw_\w{36})\n")
 
@@ -44,13 +48,12 @@ def test_the_demo_fleet_is_pushed_once(tmp_path: Path) -> None:
         line = service.stderr.readline()
         assert line, f"the demo ended early: {shown}"
         shown += line
-    headers = {"Authorization": f"Bearer {found[1]}"}
-    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE_S) as client:
-        listed = client.get("/v1/sessions?status=all").json()
-        anomalous = client.get("/v1/sessions?is_anomaly=true").json()["total"]
+    with Client(url, found[1], timeout_s=PATIENCE_S, retry=NO_RETRY) as client:
+        listed = client.list_sessions(status="all").total
+        anomalous = client.list_sessions(is_anomaly=True).total
     told = re.search(r"demo fleet: (\d+) simulated sessions of 8 stations, (\d+) of them anomalous", shown)
     assert told is not None
-    assert (listed["total"], anomalous) == (int(told[1]), int(told[2]))
+    assert (listed, anomalous) == (int(told[1]), int(told[2]))
     assert anomalous >= 3
     stop(service)
 
@@ -74,8 +77,16 @@ def test_the_demo_is_the_last_week_and_every_reading_of_it_is_sent() -> None:
     assert len(sessions) > 100
     assert all(now - timedelta(days=9) < s.started_at < s.ended_at <= now for s in sessions)
     for session in sessions[:20]:
-        calls = list(demo.pushes(session))
-        assert calls[0][0] == "POST"
-        assert {method for method, _, _ in calls[1:]} == {"PATCH"}
-        sent = [value for _, _, body in calls for value in body["meter_values"]]  # type: ignore[attr-defined]
-        assert [value["value"] for value in sent] == [reading.value for reading in session.readings]
+        sent = [(call.method, json.loads(call.content)) for call in calls_of(session)]
+        assert sent[0][0] == "POST"
+        assert {method for method, _ in sent[1:]} == {"PATCH"}
+        values = [value for _, body in sent for value in body.get("meter_values", ())]
+        assert [value["value"] for value in values] == [reading.value for reading in session.readings]
+        assert datetime.fromisoformat(sent[-1][1]["ended_at"]) == session.ended_at
+
+
+def calls_of(session: SimulatedSession) -> list[httpx.Request]:
+    """The requests in which the demo sends a session."""
+    api = ScriptedApi([answer()])
+    api.blocking(lambda client: demo.push(client, session), {"compress_from": None})
+    return api.requests

@@ -137,6 +137,9 @@ def test_storing_ends_in_time_and_goes_on_when_there_is_room(service: Service) -
             assert_refused(answer)
     listed = service.client.get("/v1/sessions", params={"status": "all"})
     assert (listed.status_code, listed.json()["total"]) == (200, len(kept))
+    assert_kept(service, kept)
+    station = service.client.get("/v1/stations/CP-1")
+    assert (station.status_code, station.json()["total_sessions"]) == (200, len(kept))
     assert service.client.get("/healthz").status_code == 200
     readiness = service.client.get("/readyz")
     assert readiness.status_code == 503

@@ -345,6 +345,14 @@ def test_a_simulated_fleet_can_be_scored(tmp_path: Path) -> None:
     assert "; 0 bad rows; " in err
     sessions = pq.read_table(tmp_path / "fleet/sessions.parquet").column("session_id").to_pylist()
     assert {row["session_id"] for row in results(tmp_path / "readings.scores.parquet")} == set(sessions)
+    _, err = scored(tmp_path, "fleet")  # the whole folder, as simulate left it
+    labels, ended, *_ = err.splitlines()
+    assert labels.startswith(
+        "passed over: labels.parquet: no column timestamp, value (columns found: session_id"
+    )
+    assert ended.startswith("passed over: sessions.parquet: no column timestamp, value (columns found: ")
+    assert results(tmp_path / "fleet.scores.parquet") == results(tmp_path / "readings.scores.parquet")
+    assert failure(tmp_path, "score", "fleet/labels.parquet")[0] == 1
 
 
 def test_a_fleet_that_cannot_be_written(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import httpx
 import psutil
 import pytest
 
+from chargewatch.client import NO_RETRY, Client, MeterValue, SessionState
 from chargewatch.server.db.address import embedded_address, state_folder
 from chargewatch.server.db.connection import connected
 from chargewatch.server.db.embedded import EmbeddedPostgres
@@ -51,7 +52,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 class Service:
-    """A running ``serve``."""
+    """A running ``serve``, with the Python client for it (``api``) and a plain one (``client``)."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Service:
         self.client = httpx.Client(
             base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=PATIENCE_S, trust_env=False
         )
+        self.api = Client(self.url, KEY, timeout_s=PATIENCE_S, retry=NO_RETRY)
 
     def log(self) -> str:
         return self.log_file.read_text()
@@ -96,6 +98,10 @@ class Service:
     def post(self, session_id: str, readings: int = 3) -> httpx.Response:
         return self.client.post("/v1/sessions", json=session(session_id, readings))
 
+    def push(self, session_id: str) -> SessionState:
+        values = session(session_id)["meter_values"]
+        return self.api.create_session(session_id, "CP-1", [MeterValue(**value) for value in values])
+
     def servers(self) -> list[psutil.Process]:
         """The processes that answer calls, when there are several."""
         found = []
@@ -105,8 +111,12 @@ class Service:
                     found.append(child)
         return found
 
-    def stop(self, number: int = signal.SIGINT) -> int:
+    def close_clients(self) -> None:
         self.client.close()
+        self.api.close()
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        self.close_clients()
         if self.process.poll() is None:
             self.process.send_signal(number)
         assert self.process.stdout is not None
@@ -163,7 +173,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder in which a service has been at work."""
     folder = tmp_path_factory.mktemp("serve") / "data"
     with serving(folder) as service:
-        assert service.post("first").status_code == 200
+        assert service.push("first").session_id == "first"
     return folder
 
 
@@ -174,8 +184,8 @@ def test_a_service_from_an_empty_folder(tmp_path: Path) -> None:
         assert answer.status_code == 200
         assert set(answer.json()["checks"].values()) == {"ok"}
         assert service.client.get("/healthz").json() == {"status": "ok"}
-        assert service.post("sess-1").json()["session_id"] == "sess-1"
-        assert service.client.get("/v1/sessions", params={"status": "all"}).json()["total"] == 1
+        assert service.push("sess-1").session_id == "sess-1"
+        assert service.api.list_sessions(status="all").total == 1
         assert httpx.get(service.url + "/v1/sessions", trust_env=False).status_code == 401
         rss = psutil.Process(service.process.pid).memory_info().rss
         print(f"RSS of the API process: {rss / 1e6:.0f} MB")
@@ -192,13 +202,13 @@ def test_a_restart_is_quick_and_a_second_service_is_refused(folder: Path) -> Non
     times = []
     while len(times) < 3 and not (times and min(times) < READY_WITHIN_S):  # a busy machine gets another go
         with serving(folder) as service:
-            assert service.client.get("/readyz").status_code == 200
-            assert service.client.get("/v1/sessions/first").status_code == 200
+            assert service.api.get_readiness().status == "ready"
+            assert service.api.get_session("first").session_id == "first"
             times.append(service.ready_after_s)
             line = refused("--data-dir", folder, "--port", "0")
             assert "in use by another chargewatch" in line
             assert str(service.process.pid) in line
-            assert service.client.get("/readyz").status_code == 200
+            assert service.api.get_readiness().status == "ready"
             assert service.stop() == 0
     print(f"ready after a restart: {min(times):.2f} s")
     assert min(times) < READY_WITHIN_S
@@ -217,7 +227,7 @@ def test_sigterm_fails_readiness_and_finishes_what_is_in_flight(folder: Path) ->
         answer = service.client.get("/readyz")
         assert (answer.status_code, answer.json()["checks"]["draining"]) == (503, "the process is stopping")
         assert answer.headers["connection"] == "close"
-        assert service.post("after-the-notice").status_code == 200
+        assert service.push("after-the-notice").session_id == "after-the-notice"
         time.sleep(1.5)  # the port is closed by now
         with pytest.raises(OSError):
             socket.create_connection(service.address, 1).close()
@@ -230,8 +240,8 @@ def test_sigterm_fails_readiness_and_finishes_what_is_in_flight(folder: Path) ->
         assert b'"session_id":"in-flight"' in received
         assert service.process.wait(PATIENCE_S) == 0
     with serving(folder) as service:
-        assert service.client.get("/v1/sessions/in-flight").status_code == 200
-        assert service.client.get("/v1/sessions/after-the-notice").status_code == 200
+        assert service.api.get_session("in-flight").session_id == "in-flight"
+        assert service.api.get_session("after-the-notice").session_id == "after-the-notice"
 
 
 def test_a_taken_port_is_refused(folder: Path) -> None:
@@ -360,7 +370,7 @@ def test_processes_end_with_their_supervisor(folder: Path) -> None:
         service.process.wait()
         assert eventually(lambda: not any(_alive(server) for server in servers))
     with serving(folder) as again:
-        assert again.client.get("/readyz").status_code == 200
+        assert again.api.get_readiness().status == "ready"
 
 
 def _alive(process: psutil.Process) -> bool:

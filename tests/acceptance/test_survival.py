@@ -9,19 +9,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
-from tests.acceptance.test_serve import Service
+from chargewatch.client import NO_RETRY, ApiError, Client, ConnectionFailed, MeterValue
+from tests.acceptance.test_serve import KEY, Service
 
 START = datetime(2026, 2, 27, 10, tzinfo=UTC)
 CLIENTS = 8
 
 
-def reading(number: int) -> dict[str, object]:
-    at = START + timedelta(seconds=10 * number)
-    return {"timestamp": at.isoformat(), "value": number, "unit": "Wh"}
+def reading(number: int) -> MeterValue:
+    return MeterValue(START + timedelta(seconds=10 * number), number, unit="Wh")
 
 
 class Pusher(threading.Thread):
@@ -35,18 +34,16 @@ class Pusher(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        path = f"/v1/sessions/{self._name}"
-        headers = self._service.client.headers
         with (
-            contextlib.suppress(httpx.TransportError),
-            httpx.Client(base_url=self._service.url, headers=headers, trust_env=False) as client,
+            contextlib.suppress(ConnectionFailed),
+            Client(self._service.url, KEY, timeout_s=5, retry=NO_RETRY) as client,
         ):
             number = self._first
             while not self.over.is_set():
-                answer = client.patch(path, json={"meter_values": [reading(number)]})
-                if answer.status_code == 200:
+                with contextlib.suppress(ApiError):
+                    state = client.update_session(self._name, [reading(number)])
                     self.acknowledged.append(number)
-                    self.versions.append(answer.json()["version"])
+                    self.versions.append(state.version)
                 number += 1
 
 
@@ -63,8 +60,7 @@ def test_acknowledged_readings_survive_kill_9_of_everything(folder: Path, seed: 
     newest = dict.fromkeys(names, 1)
     service = Service(folder)
     for name in names:
-        body = {"session_id": name, "charging_station_id": "CP-1"}
-        assert service.client.post("/v1/sessions", json=body).status_code == 200
+        assert service.api.create_session(name, "CP-1").version == 1
     for life in range(2):
         pushers = {name: Pusher(service, name, 100_000 * life) for name in names}
         for pusher in pushers.values():
@@ -80,14 +76,14 @@ def test_acknowledged_readings_survive_kill_9_of_everything(folder: Path, seed: 
         service = Service(folder)
         assert service.ready_after_s < 10
         for name in names:
-            session = service.client.get(f"/v1/sessions/{name}").json()
-            stored = [int(value["value"]) for value in session["meter_values"]]
+            session = service.api.get_session(name)
+            stored = [int(value.value) for value in session.meter_values]
             assert len(stored) == len(set(stored)), "a reading is there twice"
             assert kept[name] <= set(stored), "an acknowledged reading is lost"
             # At most the one call that was under way may have been applied without its answer.
             assert len(set(stored) - kept[name]) <= 1 + life
-            assert newest[name] <= session["version"] <= newest[name] + 1
-            assert session["analyzed_version"] in (None, session["version"])
+            assert newest[name] <= session.version <= newest[name] + 1
+            assert session.analyzed_version in (None, session.version)
     assert service.stop() == 0
 
 
@@ -97,7 +93,7 @@ def _kill_everything(service: Service) -> None:
     for process in family:
         with contextlib.suppress(ProcessLookupError):  # a backend may have ended by itself meanwhile
             os.kill(process.pid, signal.SIGKILL)
-    service.client.close()
+    service.close_clients()
     service.process.wait(30)
     assert service.process.stdout is not None
     service.process.stdout.close()

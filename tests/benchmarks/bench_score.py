@@ -117,7 +117,7 @@ def _rate(folder: Path, case: Case) -> float:
     source = write_sessions(folder / "readings.parquet", SESSIONS, case)
     request = Request.checked(source, folder / "results.parquet", None, 1)
     whole = core_seconds(lambda: _quietly(lambda: run(request)), rounds=3)
-    files = open_table(source)
+    files = open_table(source).files
     found = survey(files, lambda rows: None)
     parts = list(read_sessions(files, found, lambda bad: None, folder))
     judged = core_seconds(lambda: [score(part, _NOW_US) for part in parts], rounds=3)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from chargewatch.client import NO_RETRY, AsyncClient
 from chargewatch.server.app import create_app
 from chargewatch.server.db.engine import Database
 from chargewatch.server.settings import Settings
@@ -51,6 +52,31 @@ async def other_api(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the second tenant's key."""
     async with client_of(transport, two_tenants[1].api_key.reveal()) as client:
+        yield client
+
+
+def python_client(transport: httpx.ASGITransport, key: str) -> AsyncClient:
+    """The Python client, which sends every call once: a test shall see what goes wrong."""
+    return AsyncClient(BASE, key, transport=transport, retry=NO_RETRY)
+
+
+@pytest.fixture
+async def client(
+    transport: httpx.ASGITransport,
+    two_tenants: tuple[NewKey, NewKey],  # noqa: F811
+) -> AsyncIterator[AsyncClient]:
+    """The Python client with the first tenant's key."""
+    async with python_client(transport, two_tenants[0].api_key.reveal()) as client:
+        yield client
+
+
+@pytest.fixture
+async def other_client(
+    transport: httpx.ASGITransport,
+    two_tenants: tuple[NewKey, NewKey],  # noqa: F811
+) -> AsyncIterator[AsyncClient]:
+    """The Python client with the second tenant's key."""
+    async with python_client(transport, two_tenants[1].api_key.reveal()) as client:
         yield client
 
 

@@ -1,18 +1,23 @@
-"""The calls on sessions as a client sees them (contract, sections 1 to 4)."""
+"""The calls on sessions as a client sees them (contract, sections 1 to 4).
+
+Through the Python client where a test is about sessions, through plain HTTP where it is about HTTP.
+"""
 
 import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from chargewatch.client import AsyncClient, BucketRange, MeterValue, NotFound, TimeRange, Unprocessable
+
 pytestmark = pytest.mark.anyio
 
 Json = dict[str, Any]
+START = datetime(2026, 2, 27, 10, tzinfo=UTC)
 STATE_FIELDS = {
     "session_id",
     "status",
@@ -27,13 +32,25 @@ STATE_FIELDS = {
 
 
 def reading(minute: float, value: object, **fields: object) -> Json:
-    at = datetime(2026, 2, 27, 10, tzinfo=UTC) + timedelta(minutes=minute)
+    at = START + timedelta(minutes=minute)
     return {"timestamp": at.isoformat().replace("+00:00", "Z"), "value": value, "unit": "kWh", **fields}
+
+
+def register(*values: float, first: int = 0, every: float = 15) -> list[MeterValue]:
+    """Readings of a register in kWh, one every ``every`` minutes, from the ``first`` on."""
+    return [
+        MeterValue(START + timedelta(minutes=every * i), value, unit="kWh")
+        for i, value in enumerate(values, first)
+    ]
+
+
+def new_id() -> str:
+    return f"s-{uuid4()}"
 
 
 def new_session(*values: object, every: float = 15, **fields: object) -> Json:
     return {
-        "session_id": f"s-{uuid4()}",
+        "session_id": new_id(),
         "charging_station_id": "CP-1",
         "meter_values": [reading(i * every, v) for i, v in enumerate(values)],
         **fields,
@@ -61,24 +78,25 @@ def assert_problem(answer: httpx.Response, status: int, code: str | None = None)
     return problem
 
 
-async def test_a_push_is_answered_with_its_verdict(api: httpx.AsyncClient) -> None:
-    state = await posted(api, new_session(0, 5.5, 11.1, 16, 3, 8))
-    assert set(state) >= STATE_FIELDS
-    assert state["is_anomaly"] is True
-    assert state["anomaly_score"] >= 0.5
-    assert 0 < state["anomaly_confidence"] <= 1
-    (anomaly,) = state["anomalies"]
-    assert anomaly["category"] == "KWH_DECREASE"
-    assert anomaly["bucket_range"] == {"start_unit": 3, "end_unit": 4}
-    assert anomaly["time_range"] == {
-        "start_timestamp": "2026-02-27T10:45:00Z",
-        "end_timestamp": "2026-02-27T11:00:00Z",
-    }
-    assert (anomaly["severity"], anomaly["concern"]) == ("critical", "billing")
-    assert [e["observed"] for e in anomaly["evidence"]][:2] == [16.0, 3.0]
-    assert state["sequence_length"] == 6
-    assert state["energy_kwh"] == 21.0
-    assert state["model_id"] == "model-csar2-base"
+async def test_a_push_is_answered_with_its_verdict(client: AsyncClient) -> None:
+    state = await client.create_session(new_id(), "CP-1", register(0, 5.5, 11.1, 16, 3, 8))
+    assert set(state.__struct_fields__) >= STATE_FIELDS
+    assert state.is_anomaly is True
+    assert state.anomaly_score is not None
+    assert state.anomaly_score >= 0.5
+    assert state.anomaly_confidence is not None
+    assert 0 < state.anomaly_confidence <= 1
+    (anomaly,) = state.anomalies
+    assert anomaly.category == "KWH_DECREASE"
+    assert anomaly.bucket_range == BucketRange(start_unit=3, end_unit=4)
+    assert anomaly.time_range == TimeRange(
+        start_timestamp=START + timedelta(minutes=45), end_timestamp=START + timedelta(minutes=60)
+    )
+    assert (anomaly.severity, anomaly.concern) == ("critical", "billing")
+    assert [e.observed for e in anomaly.evidence][:2] == [16.0, 3.0]
+    assert state.sequence_length == 6
+    assert state.energy_kwh == 21.0
+    assert state.model_id == "model-csar2-base"
 
 
 async def test_pending_fields_are_null_not_missing(api: httpx.AsyncClient) -> None:
@@ -89,16 +107,14 @@ async def test_pending_fields_are_null_not_missing(api: httpx.AsyncClient) -> No
     assert (state["status"], state["anomalies"]) == ("pending", [])
 
 
-async def test_a_session_can_begin_empty_and_grow(api: httpx.AsyncClient) -> None:
-    body = new_session()
-    del body["meter_values"]
-    assert (await posted(api, body))["status"] == "pending"
-    path = f"/v1/sessions/{body['session_id']}"
+async def test_a_session_can_begin_empty_and_grow(client: AsyncClient) -> None:
+    name = new_id()
+    assert (await client.create_session(name, "CP-1")).status == "pending"
     for minute in range(3):
-        answer = await api.patch(path, json={"meter_values": [reading(minute, minute)]})
-    assert answer.json()["status"] == "active"
-    assert answer.headers["etag"] == '"4"'
-    assert (await api.patch(path, json={"meter_values": []})).json() == answer.json()
+        state = await client.update_session(name, register(minute, first=minute, every=1))
+    assert state.status == "active"
+    assert state.version == 4
+    assert await client.update_session(name, []) == state
 
 
 async def test_get_returns_what_was_sent(api: httpx.AsyncClient) -> None:
@@ -174,13 +190,12 @@ async def test_the_internal_id_appears_in_the_list_only(api: httpx.AsyncClient) 
 
 
 @pytest.mark.parametrize("name", ["a b", "ü/x".replace("/", "|"), "50%", "a?b#c", "…", "x" * 255, "a.b", "-"])
-async def test_odd_ids_work_in_paths(api: httpx.AsyncClient, name: str) -> None:
-    body = new_session(0, 1, 2, session_id=name)
-    await posted(api, body)
-    path = f"/v1/sessions/{quote(name, safe='')}"
-    assert (await api.get(path)).json()["session_id"] == name
-    assert (await api.delete(path)).status_code == 204
-    assert_problem(await api.get(path), 404)
+async def test_odd_ids_work_in_paths(client: AsyncClient, name: str) -> None:
+    await client.create_session(name, "CP-1", register(0, 1, 2))
+    assert (await client.get_session(name)).session_id == name
+    await client.delete_session(name)
+    with pytest.raises(NotFound):
+        await client.get_session(name)
 
 
 @pytest.mark.parametrize(
@@ -192,37 +207,39 @@ async def test_paths_that_name_nothing_are_not_found_or_refused(api: httpx.Async
     assert_problem(answer, answer.status_code)
 
 
-async def test_put_replaces_and_needs_a_reading(api: httpx.AsyncClient) -> None:
-    body = new_session(0, 5, 1)
-    assert (await posted(api, body))["is_anomaly"] is True
-    path = f"/v1/sessions/{body['session_id']}"
-    state = (await api.put(path, json={"meter_values": [reading(i, i) for i in range(3)]})).json()
-    assert (state["is_anomaly"], state["was_anomalous"], state["version"]) == (False, True, 2)
-    assert_problem(await api.put(path, json={"meter_values": []}), 422)
-    assert len((await api.get(path)).json()["meter_values"]) == 3
+async def test_put_replaces_and_needs_a_reading(client: AsyncClient) -> None:
+    name = new_id()
+    assert (await client.create_session(name, "CP-1", register(0, 5, 1))).is_anomaly is True
+    state = await client.replace_session(name, register(0, 1, 2, every=1))
+    assert (state.is_anomaly, state.was_anomalous, state.version) == (False, True, 2)
+    with pytest.raises(Unprocessable):
+        await client.replace_session(name, [])
+    assert len((await client.get_session(name)).meter_values) == 3
 
 
 async def test_unknown_sessions_and_those_of_others_are_not_found(
-    api: httpx.AsyncClient, other_api: httpx.AsyncClient
+    client: AsyncClient, other_client: AsyncClient
 ) -> None:
-    body = new_session(0, 1, 2)
-    await posted(api, body)
-    item = (await api.get("/v1/sessions?page_size=1")).json()["items"][0]
+    name = new_id()
+    await client.create_session(name, "CP-1", register(0, 1, 2))
+    (item,) = (await client.list_sessions(page_size=1)).items
     bodies = []
-    for name in (body["session_id"], item["session_id"], str(uuid4()), "nobody"):
-        path = f"/v1/sessions/{name}"
-        values = {"meter_values": [reading(0, 1)]}
-        for answer in (
-            await other_api.get(path),
-            await other_api.put(path, json=values),
-            await other_api.patch(path, json=values),
-            await other_api.delete(path),
+    for unknown in (name, item.session_id, str(uuid4()), "nobody"):
+        for attempt in (
+            other_client.get_session(unknown),
+            other_client.replace_session(unknown, register(1)),
+            other_client.update_session(unknown, register(1)),
+            other_client.delete_session(unknown),
         ):
-            problem = assert_problem(answer, 404, "session_not_found")
+            with pytest.raises(NotFound) as missing:
+                await attempt
+            assert missing.value.code == "session_not_found"
+            problem = missing.value.problem
+            assert {"type", "title", "detail", "instance", "request_id", "code"} <= set(problem)
             bodies.append({k: v for k, v in problem.items() if k not in {"request_id", "instance"}})
     assert all(b == bodies[0] for b in bodies)
-    assert (await other_api.get("/v1/sessions")).json()["total"] == 0
-    assert (await api.get(f"/v1/sessions/{body['session_id']}")).status_code == 200
+    assert (await other_client.list_sessions()).total == 0
+    assert (await client.get_session(name)).session_id == name
 
 
 async def test_etags_guard_against_lost_changes(api: httpx.AsyncClient) -> None:
@@ -230,6 +247,7 @@ async def test_etags_guard_against_lost_changes(api: httpx.AsyncClient) -> None:
     created = await api.post("/v1/sessions", json=body)
     path = f"/v1/sessions/{body['session_id']}"
     etag = created.headers["etag"]
+    assert etag == '"1"'
     assert (await api.get(path)).headers["etag"] == etag
     unchanged = await api.get(path, headers={"If-None-Match": etag})
     assert (unchanged.status_code, unchanged.content) == (304, b"")
@@ -341,28 +359,24 @@ async def test_a_method_that_is_not_there(api: httpx.AsyncClient) -> None:
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
 
 
-async def test_long_sessions_report_the_last_six_hours(api: httpx.AsyncClient) -> None:
+async def test_long_sessions_report_the_last_six_hours(client: AsyncClient) -> None:
     values = [*range(10), *range(5, 45)]  # the register falls after 2.5 of 12 hours
-    body = new_session(*values)
-    state = await posted(api, body)
-    assert state["is_anomaly"] is False
-    assert state["anomalies"] == []
-    assert [a["category"] for a in state["past_anomalies"]] == ["KWH_DECREASE"]
-    assert state["was_anomalous"] is True
-    assert state["sequence_length"] == 24
-    assert len((await api.get(f"/v1/sessions/{body['session_id']}")).json()["meter_values"]) == 50
+    name = new_id()
+    state = await client.create_session(name, "CP-1", register(*values))
+    assert state.is_anomaly is False
+    assert state.anomalies == []
+    assert [a.category for a in state.past_anomalies] == ["KWH_DECREASE"]
+    assert state.was_anomalous is True
+    assert state.sequence_length == 24
+    assert len((await client.get_session(name)).meter_values) == 50
 
 
-async def test_order_of_arrival_never_matters(api: httpx.AsyncClient) -> None:
-    values = [reading(i, v) for i, v in enumerate([0, 0.2, 0.4, 0.6, 0.1, 0.3, 0.5])]
-    whole = new_session()
-    whole["meter_values"] = values
-    expected = await posted(api, whole)
-    parts = new_session()
-    parts["meter_values"] = values[4:] + values[2:5]
-    await posted(api, parts)
-    answer = await api.patch(f"/v1/sessions/{parts['session_id']}", json={"meter_values": values[:3][::-1]})
-    state = answer.json()
+async def test_order_of_arrival_never_matters(client: AsyncClient) -> None:
+    values = register(0, 0.2, 0.4, 0.6, 0.1, 0.3, 0.5, every=1)
+    expected = await client.create_session(new_id(), "CP-1", values)
+    name = new_id()
+    await client.create_session(name, "CP-1", values[4:] + values[2:5])
+    state = await client.update_session(name, values[:3][::-1])
     for field in (
         "is_anomaly",
         "anomaly_score",
@@ -371,6 +385,6 @@ async def test_order_of_arrival_never_matters(api: httpx.AsyncClient) -> None:
         "energy_kwh",
         "sequence_length",
     ):
-        assert state[field] == expected[field], field
-    codes = {note["code"] for note in state["data_quality"]}
+        assert getattr(state, field) == getattr(expected, field), field
+    codes = {note.code for note in state.data_quality}
     assert codes == {"duplicate", "out_of_order"}

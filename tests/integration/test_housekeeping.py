@@ -215,6 +215,35 @@ async def test_retention_erases_by_age(
     assert await housekeeping.erase_old(other) == 0
 
 
+async def test_retention_forgets_what_ocpp_called_the_session(
+    service: SessionService,
+    housekeeping: Housekeeping,
+    address: DatabaseAddress,
+    database: Database,
+    tenant: UUID,
+) -> None:
+    now = datetime.now(UTC)
+    old = await push(service, tenant, register([0, 900, 1800], now - timedelta(days=41)))
+    young = await push(service, tenant, register([0, 900, 1800], now - timedelta(days=39)))
+    note = (
+        "INSERT INTO ocpp_transactions (tenant_id, station, transaction_key, session, updated_at)"
+        " VALUES ($1, 'CP-1', $2, $3, now() - $4::interval)"
+    )
+    for key, session, age in (
+        ("gone", old.row.external_id, timedelta(days=41)),
+        ("there", young.row.external_id, timedelta(days=41)),
+        ("start:1", "", timedelta(days=41)),
+        ("start:2", "", timedelta(days=1)),
+    ):
+        await execute(database, tenant, note, tenant, key, session, age)
+    await retain(address, tenant, 40)
+    assert await housekeeping.erase_old(tenant) >= 1
+    await retain(address, tenant, None)
+    async with database.tenant_transaction(tenant, reads=True) as connection:
+        left = await connection.fetch("SELECT transaction_key FROM ocpp_transactions ORDER BY 1")
+    assert [row[0] for row in left] == ["start:2", "there"]
+
+
 @pytest.mark.parametrize("days", [0, -1, 36_501])
 async def test_a_retention_out_of_range_is_refused(address: DatabaseAddress, tenant: UUID, days: int) -> None:
     with pytest.raises(TenantError, match="1 to 36500 days"):

@@ -289,3 +289,19 @@ async def test_the_list_is_exact_ordered_and_fenced(
         if cursor is None:
             break
     assert walked == names[::-1]
+
+
+async def test_appending_joins_metadata(service: SessionService, tenant: UUID) -> None:
+    session = new_id()
+    where = Whereabouts("CP-1", None, "1")
+    ocpp = UNCHANGED._replace(metadata='{"ocpp": {"transactionId": 9223372036854775806}}')
+    await service.append(tenant, session, where, ocpp, readings([0, 1, 2]))
+    note = UNCHANGED._replace(metadata='{"note": 1.50, "ocpp": {"transactionId": 9223372036854775806}}')
+    noted = await service.change(tenant, session, note, [], replace=False)
+    for process in (service, SessionService(service._database, Analyser(), idle_s=6 * 3600)):
+        again = await process.append(tenant, session, where, ocpp, readings([0, 1, 2]))
+        assert again == noted, "what is sent again changes nothing"
+        other = UNCHANGED._replace(metadata='{"more": [1]}')
+        more = await process.append(tenant, session, None, other, [])
+        assert more.row.metadata == '{"note":1.50,"ocpp":{"transactionId": 9223372036854775806},"more":[1]}'
+        noted = more

@@ -61,7 +61,8 @@ def foreign_ends(register, rated_kw):
     """Begin and End readings of another register than the samples → note."""
     samples = [r for r in register if r[2] not in (BEGIN, END)]
     if not samples:
-        return {}
+        no_values = [r for r in register if r[1] in (2**31 - 1, 2**32 - 1)]
+        return dict.fromkeys(no_values, "register_mixed") if len(no_values) < len(register) else {}
     first, last = samples[0], samples[-1]
     highest = max(wh for _, wh, _ in samples)
     delivered = last[1] - first[1]

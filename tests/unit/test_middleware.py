@@ -404,13 +404,14 @@ async def test_open_routes_ask_for_no_key(log: io.BytesIO) -> None:
     assert authenticator.asked == 0
 
 
-def test_a_route_without_a_scope_does_not_start() -> None:
+@pytest.mark.parametrize("prefix", ["/v1", "/ocpi"])
+def test_a_route_without_a_scope_does_not_start(prefix: str) -> None:
     @get("/open", opt={"operation": doing("Open")})
     async def open_route() -> ASGIApp:
         return json_response({})
 
-    with pytest.raises(RuntimeError, match=r"/v1/open \(open_route\) names no scope"):
-        platform_app([Router("/v1", route_handlers=[open_route])])
+    with pytest.raises(RuntimeError, match=rf"{prefix}/open \(open_route\) names no scope"):
+        platform_app([Router(prefix, route_handlers=[open_route])])
 
 
 def test_a_route_with_a_made_up_scope_does_not_start() -> None:

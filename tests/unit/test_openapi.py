@@ -119,16 +119,17 @@ def test_operation_ids_are_stable_names(document: dict[str, Any]) -> None:
     assert {"create_session", "list_sessions", "get_health", "get_openapi"} <= set(names)
 
 
-def test_every_call_under_v1_needs_the_key_and_says_what_can_go_wrong(document: dict[str, Any]) -> None:
+def test_protected_calls_need_the_key_and_say_what_can_go_wrong(document: dict[str, Any]) -> None:
     for path, _, call in operations(document):
         statuses = {int(status) for status in call["responses"]}
         errors = {status for status in statuses if status >= 400}
         assert errors <= CONTRACT_STATUSES | {500}
-        if not path.startswith("/v1"):
+        if not path.startswith(("/v1", "/ocpi")):
             assert call["security"] == []
             continue
         assert call["security"] == [{"apiKey": []}]
-        assert {401, 403, 406, 422, 500, 503} <= errors
+        assert {401, 403, 406, 500, 503} <= errors
+        assert (422 in errors) == path.startswith("/v1"), "OCPI says 400 where others say 422"
         assert ("requestBody" in call) == ({400, 408, 413, 415} <= errors)
         assert 404 in errors or "{" not in path
 
@@ -143,8 +144,9 @@ def test_every_answer_names_its_headers(document: dict[str, Any]) -> None:
             if status == "401":
                 assert "WWW-Authenticate" in response["headers"]
             if int(status) >= 400:
-                assert list(response["content"]) == ["application/problem+json"]
-            elif path.startswith("/v1"):
+                kind = "json" if path.startswith("/ocpi") else "problem+json"
+                assert list(response["content"]) == [f"application/{kind}"]
+            elif path.startswith(("/v1", "/ocpi")):
                 assert "Cache-Control" in response["headers"]
 
 
@@ -157,7 +159,7 @@ def test_every_example_is_valid(document: dict[str, Any]) -> None:
         for content in contents:
             for example in content.get("examples", {}).values():
                 jsonschema.validate(
-                    {**example["value"]}, {**content["schema"], "components": document["components"]}
+                    example["value"], {**content["schema"], "components": document["components"]}
                 )
                 checked += 1
     assert checked >= 5

@@ -92,6 +92,15 @@ def test_sentinels(sentinel: int) -> None:
     assert ends(None, [sentinel, sentinel], sentinel) == {}
 
 
+@pytest.mark.parametrize("sentinel", [2**31 - 1, 2**32 - 1])
+def test_sentinels_without_samples(sentinel: int) -> None:
+    """A start and a stop are all that some stations send."""
+    assert ends(411_000, [], sentinel) == {1: NoteCode.REGISTER_MIXED}
+    assert ends(sentinel, [], 411_000) == {0: NoteCode.REGISTER_MIXED}
+    assert ends(sentinel, [], sentinel) == {}
+    assert ends(411_000, [], 425_000) == {}
+
+
 def test_an_end_that_fits_a_foreign_begin() -> None:
     assert set(ends(7_000_000, [0, 900, 1_800], 7_001_900)) == {0, 4}
 

@@ -36,7 +36,7 @@ SESSIONS = [
 
 @pytest.fixture
 def part(tmp_path: Path) -> SessionSlice:
-    files = open_table(write(tmp_path / "r.csv", SESSIONS))
+    files = open_table(write(tmp_path / "r.csv", SESSIONS)).files
     parts = list(read_sessions(files, survey(files, lambda rows: None), lambda bad: None, tmp_path))
     assert len(parts) == 1
     return parts[0]

@@ -64,14 +64,35 @@ def test_a_folder_is_one_table_in_sorted_order(tmp_path: Path) -> None:
 
 def test_what_is_left_out_of_a_folder(tmp_path: Path) -> None:
     kept, left = write(tmp_path / "a.csv", charging("a")), write(tmp_path / "b.csv", charging("b"))
-    files = open_table(tmp_path, frozenset({left.resolve()}))
+    files = open_table(tmp_path, frozenset({left.resolve()})).files
     assert [file.name for file in files] == [kept.name]
+
+
+def test_tables_of_something_else_are_passed_over_in_a_folder(tmp_path: Path) -> None:
+    write(tmp_path / "labels.csv", [{"session_id": "a", "category": "KWH_DECREASE"}])
+    write(tmp_path / "scores.ndjson", [{"session_id": "a", "is_anomaly": True}])
+    with pytest.raises(
+        TableError, match=r"no file of readings in this folder; labels.csv: no column .*; 1 more"
+    ):
+        open_table(tmp_path)
+    write(tmp_path / "r.parquet", charging("a"))
+    opened = open_table(tmp_path)
+    assert [file.name for file in opened.files] == ["r.parquet"]
+    assert opened.passed_over == [
+        "labels.csv: no column timestamp, value (columns found: session_id, category)",
+        "scores.ndjson: no column timestamp, value (columns found: is_anomaly, session_id)",
+    ]
+    with pytest.raises(TableError, match=r"labels.csv: no column timestamp, value"):
+        open_table(tmp_path / "labels.csv")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(TableError, match=r"broken.parquet: not a Parquet file"):
+        open_table(tmp_path)
 
 
 def test_unknown_columns(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", charging("a", station_id="s", connector_id=1, colour="red"))
     write(tmp_path / "b.ndjson", charging("b", evse="2"))
-    assert unknown_columns(open_table(tmp_path)) == ["colour", "evse"]
+    assert unknown_columns(open_table(tmp_path).files) == ["colour", "evse"]
 
 
 # Types of Parquet

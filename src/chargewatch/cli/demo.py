@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from chargewatch.simulate import SimulatedReading, SimulatedSession, simulate_fleet
+from chargewatch.client import NO_RETRY, Client, ConnectionFailed, MeterValue, SessionState
+from chargewatch.simulate import SimulatedSession, simulate_fleet
 
 STATIONS: Final = 8
 DAYS: Final = 7
@@ -28,35 +28,26 @@ def sessions_until(now: datetime) -> list[SimulatedSession]:
     return [session for session in fleet if session.ended_at <= now]
 
 
-def pushes(session: SimulatedSession) -> Iterator[tuple[str, str, dict[str, object]]]:
-    """Yields method, path and body of the calls in which a backend would send a session."""
-    attributes: dict[str, object] = {"started_at": session.started_at.isoformat()}
-    if session.managed:
-        attributes["managed"] = True
-    parts = list(_parts([_value(reading) for reading in session.readings]))
-    first: dict[str, object] = {
-        "session_id": session.session_id,
-        "charging_station_id": session.station_id,
-        "connector_id": session.connector_id,
-        "meter_values": parts[0],
-    }
-    yield "POST", "/v1/sessions", first | attributes
-    path = f"/v1/sessions/{session.session_id}"
-    for part in parts[1:]:
-        yield "PATCH", path, {"meter_values": part}
-    yield "PATCH", path, {"meter_values": [], "ended_at": session.ended_at.isoformat()}
+def push(client: Client, session: SimulatedSession) -> SessionState:
+    """Sends a session as a backend would: its begin, its readings in a few calls, its end. Returns the last answer."""
+    first, *rest = _parts([MeterValue(**reading._asdict()) for reading in session.readings])
+    client.create_session(
+        session.session_id,
+        session.station_id,
+        first,
+        connector_id=session.connector_id,
+        started_at=session.started_at,
+        managed=session.managed or None,
+    )
+    for part in rest:
+        client.update_session(session.session_id, part)
+    return client.update_session(session.session_id, ended_at=session.ended_at)
 
 
-def _parts(values: Sequence[dict[str, object]]) -> Iterator[Sequence[dict[str, object]]]:
+def _parts(values: Sequence[MeterValue]) -> Iterator[Sequence[MeterValue]]:
     size = max(1, -(-len(values) // _PUSHES))
     for start in range(0, max(len(values), 1), size):
         yield values[start : start + size]
-
-
-def _value(reading: SimulatedReading) -> dict[str, object]:
-    fields = reading._asdict()
-    sent = {name: value for name, value in fields.items() if value is not None}
-    return sent | {"timestamp": reading.timestamp.isoformat()}
 
 
 def stream(url: str, api_key: str, console: Console) -> None:
@@ -70,18 +61,9 @@ def stream(url: str, api_key: str, console: Console) -> None:
         TextColumn("sessions"),
         TimeRemainingColumn(),
     )
-    headers = {"Authorization": f"Bearer {api_key}"}
-    with (
-        httpx.Client(base_url=url, headers=headers, timeout=30.0, trust_env=False) as client,
-        Progress(*columns, console=console) as progress,
-    ):
+    with Client(url, api_key, retry=NO_RETRY) as client, Progress(*columns, console=console) as progress:
         for session in progress.track(sessions, description="demo fleet"):
-            state: dict[str, object] = {}
-            for method, path, body in pushes(session):
-                answer = client.request(method, path, json=body)
-                answer.raise_for_status()
-                state = answer.json()
-            anomalous += bool(state["is_anomaly"])
+            anomalous += bool(push(client, session).is_anomaly)
     console.print(
         f"demo fleet: {len(sessions)} simulated sessions of {STATIONS} stations, {anomalous} of them anomalous; try\n"
         f"  curl -s -H 'Authorization: Bearer {api_key}' '{url}/v1/sessions?is_anomaly=true'",
@@ -94,7 +76,7 @@ def main() -> int:
     """Runs the demo; ends quietly when the service is stopped meanwhile."""
     try:
         stream(sys.argv[1], sys.stdin.readline().strip(), Console(stderr=True))
-    except (KeyboardInterrupt, httpx.TransportError):
+    except (KeyboardInterrupt, ConnectionFailed):
         return 0
     return 0
 

@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
+from chargewatch.ingest.tables import ending_of
+
 STDOUT: Final = Path("-")
 _ROW_GROUP: Final = 65_536
 
@@ -124,10 +126,11 @@ def check_output(path: Path) -> Path:
 class WholeFile:
     """A file that appears under its name when ``commit`` is called, and not otherwise."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, token: str | None = None) -> None:
+        """``token``, where given, is of the only one who writes it: what a killed process left is written over."""
         self.path = path
-        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        self.sink: BinaryIO = self._part.open("xb")
+        self._part = path.with_name(f".{path.name}.{token or secrets.token_hex(4)}.part")
+        self.sink: BinaryIO = self._part.open("xb" if token is None else "wb")
 
     def commit(self) -> None:
         """Gives the file its name."""
@@ -176,6 +179,12 @@ class ResultFile:
                 self._writer.close()
         if self._file is not None:
             self._file.discard()
+
+
+def stem_of(path: Path) -> str:
+    """Returns the name of a file or folder of readings without the ending that tells its format."""
+    name = path.resolve().name
+    return name[: -len(ending)] if (ending := ending_of(Path(name))) else name or "readings"
 
 
 def json_line(item: dict[str, Any]) -> bytes:

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chargewatch.cli.bad_rows import BadRows
-from chargewatch.cli.result_files import STDOUT, ResultFile, ResultsError, check_output
+from chargewatch.cli.result_files import STDOUT, ResultFile, ResultsError, check_output, stem_of
 from chargewatch.csar2.detect import MODEL_ID
 from chargewatch.csar2.scoring import RESULTS, available_cores, score_all
 from chargewatch.ingest.table_sessions import Survey, survey
 from chargewatch.ingest.table_slices import SLICE_ROWS, SLICE_SESSIONS
-from chargewatch.ingest.tables import ending_of, open_table, read_sessions, unknown_columns
+from chargewatch.ingest.tables import open_table, read_sessions, unknown_columns
 
 _BAD_ROWS: Final = ".bad-rows.ndjson"
 
@@ -45,7 +45,7 @@ class Request(NamedTuple):
         """
         if model not in {None, MODEL_ID}:
             raise RequestError(f"there is no model {model}; there is {MODEL_ID}")
-        named = Path(f"{_stem(readings)}.scores.parquet")
+        named = Path(f"{stem_of(readings)}.scores.parquet")
         try:
             target = check_output(output or named)
         except ResultsError as problem:
@@ -57,12 +57,6 @@ class Request(NamedTuple):
         return cls(
             readings, target, beside.with_name(beside.name + _BAD_ROWS), scratch, workers or available_cores()
         )
-
-
-def _stem(readings: Path) -> str:
-    """Returns the name of a file or folder without the ending that tells its format."""
-    name = readings.resolve().name
-    return name[: -len(ending)] if (ending := ending_of(Path(name))) else name or "readings"
 
 
 class _Tally:
@@ -131,7 +125,9 @@ def _score(
     request: Request, tally: _Tally, bad_rows: BadRows, console: Console, say: Callable[[str], None]
 ) -> None:
     now_us = time.time_ns() // 1_000
-    files = open_table(request.readings, frozenset({request.output, request.bad_rows}))
+    files, passed_over = open_table(request.readings, frozenset({request.output, request.bad_rows}))
+    for line in passed_over:
+        say(f"passed over: {line}")
     if ignored := unknown_columns(files):
         say(f"ignored columns: {', '.join(ignored)}")
     with _progress(console) as progress:

@@ -20,7 +20,9 @@ def external_id(text: str) -> str:
         raise ValueError('must not be "." or ".." and must not contain "/"')
     if normal != normal.strip():
         raise ValueError("must not begin or end with a space")
-    if any(unicodedata.category(c) in {"Cc", "Cs"} for c in normal):
+    if not (normal.isascii() and normal.isprintable()) and any(
+        unicodedata.category(c) in {"Cc", "Cs"} for c in normal
+    ):
         raise ValueError("must not contain control characters")
     return normal
 

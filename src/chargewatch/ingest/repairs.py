@@ -34,7 +34,7 @@ def foreign_ends(register: RegisterReadings, tolerance_wh: float, power_w: float
     """
     samples = [i for i, code in enumerate(register.context) if code not in (BEGIN, END)]
     if not samples:
-        return {}
+        return _sentinels(register)
     limit_w = power_w if math.isfinite(power_w) else _ANY_POWER_W
     found: dict[int, NoteCode] = {}
     for i in range(samples[0]):
@@ -50,6 +50,12 @@ def foreign_ends(register: RegisterReadings, tolerance_wh: float, power_w: float
         ):
             found[i] = NoteCode.REGISTER_MIXED
     return found
+
+
+def _sentinels(register: RegisterReadings) -> dict[int, NoteCode]:
+    """Finds the values that stand for no value, where Begin and End are all there is to compare with."""
+    sentinels = [i for i, value in enumerate(register.wh) if value in _SENTINELS_WH]
+    return dict.fromkeys(sentinels, NoteCode.REGISTER_MIXED) if len(sentinels) < len(register.wh) else {}
 
 
 def _judge_begin(

@@ -12,13 +12,21 @@ REQUIRED: Final = ("session_id", "timestamp", "value")
 NAMES: Final = ("measurand", "unit", "phase", "location", "context")
 #: The columns that declare something about the session.
 DECLARED: Final = ("rated_power_kw", "managed")
-#: The columns that are looked at; station and connector change no verdict.
+#: The columns that say where the session takes place; they change no verdict.
+PLACES: Final = ("station_id", "evse_id", "connector_id")
+#: The columns that are looked at for a verdict.
 READ: Final = REQUIRED + NAMES + DECLARED
-KNOWN: Final = frozenset((*READ, "station_id", "connector_id"))
+#: The columns that are looked at for storing sessions; the power of a station is no part of them.
+STORED: Final = (*REQUIRED, *NAMES, "managed", *PLACES)
+KNOWN: Final = frozenset((*READ, *PLACES))
 
 
 class TableError(Exception):
     """A file or folder cannot be read as readings; the text is one line for whoever named it."""
+
+
+class MissingColumns(TableError):
+    """A file lacks columns that readings need: it is a table of something else."""
 
 
 class BadRow(NamedTuple):
@@ -68,16 +76,25 @@ def no_line(_: int) -> None:
     """Returns the line of a row in a file that has no lines."""
 
 
-def check_columns(name: str, columns: Sequence[str]) -> None:
-    """Checks that a file has the columns that readings need, each once.
+def check_required(name: str, columns: Sequence[str]) -> None:
+    """Checks that a file has the columns that readings need.
 
     Raises:
-        TableError: it has not.
+        MissingColumns: it has not.
     """
     missing = [column for column in REQUIRED if column not in columns]
     if missing:
         found = ", ".join(columns) if columns else "none"
-        raise TableError(f"{name}: no column {', '.join(missing)} (columns found: {found})")
-    twice = [column for column in READ if list(columns).count(column) > 1]
+        raise MissingColumns(f"{name}: no column {', '.join(missing)} (columns found: {found})")
+
+
+def check_columns(name: str, columns: Sequence[str], read: Sequence[str]) -> None:
+    """Checks that a file has the columns that readings need, and each of those to be ``read`` once.
+
+    Raises:
+        TableError: it has not.
+    """
+    check_required(name, columns)
+    twice = [column for column in read if list(columns).count(column) > 1]
     if twice:
         raise TableError(f"{name}: more than one column {', '.join(twice)}")

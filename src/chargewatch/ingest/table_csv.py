@@ -14,7 +14,7 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from chargewatch.ingest.table_blocks import READ, Block, TableError, check_columns
+from chargewatch.ingest.table_blocks import Block, TableError, check_columns
 from chargewatch.ingest.table_text import Piece, pieces
 
 #: A quoted value that spans more lines than this is taken for a quote that was never closed.
@@ -23,17 +23,18 @@ _WHOLE: Final = 1 << 30
 
 
 class CsvTable:
-    """A CSV file of readings.
+    """A CSV file of readings, of which the columns ``read`` are looked at.
 
     Raises:
         TableError: it is empty, or its header lacks a column.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, read: Sequence[str]) -> None:
         self.name = name
         self._path = path
+        self._read_columns = read
         self._header_bytes, self._header_lines, self.columns = self._header()
-        check_columns(name, self.columns)
+        check_columns(name, self.columns, read)
 
     def _header(self) -> tuple[int, int, Sequence[str]]:
         """Returns how long the header is in bytes and lines, and the names in it."""
@@ -58,7 +59,7 @@ class CsvTable:
             if piece.first_line == 1:
                 rows = Piece(piece.data[self._header_bytes :], 1 + self._header_lines)
             # With quotes all columns are looked at each time, so that every pass finds the same rows.
-            sought = READ if b'"' in rows.data else wanted
+            sought = self._read_columns if b'"' in rows.data else wanted
             block = self._block(rows, row, [c for c in sought if c in self.columns])
             if block.rows:
                 yield block
@@ -105,7 +106,8 @@ class CsvTable:
         values: dict[str, list[str | None]] = {name: [] for name in columns}
         faults: dict[int, str] = {}
         lines: list[int] = []
-        for line, fields in _records(piece, [self.columns.index(c) for c in READ if c in self.columns]):
+        one_line = [self.columns.index(c) for c in self._read_columns if c in self.columns]
+        for line, fields in _records(piece, one_line):
             fault = self._fault(fields, positions.values())
             if fault is not None:
                 faults[len(lines)] = fault

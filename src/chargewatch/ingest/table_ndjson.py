@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 import pyarrow as pa
 
-from chargewatch.ingest.table_blocks import READ, Block, Column, TableError
+from chargewatch.ingest.table_blocks import PLACES, READ, STORED, Block, Column, TableError
 from chargewatch.ingest.table_text import Piece, pieces
 
 _PROBED: Final = 100
@@ -29,15 +29,21 @@ class _Line(msgspec.Struct, gc=False):
     managed: bool | int | str | None = None
 
 
+class _PlacedLine(_Line, gc=False):
+    station_id: str | int | None = None
+    evse_id: str | int | None = None
+    connector_id: str | int | None = None
+
+
 class _Identity(msgspec.Struct, gc=False):
     session_id: str | int | None = None
 
 
-_LINES: Final = msgspec.json.Decoder(_Line)
+_LineDecoder: TypeAlias = msgspec.json.Decoder[_Line] | msgspec.json.Decoder[_PlacedLine]
 _IDENTITIES: Final = msgspec.json.Decoder(_Identity)
 _FIELD: Final = re.compile(r"`\$\.(\w+)`$")
 _EXPECTED: Final = {
-    "session_id": "text or an integer",
+    **dict.fromkeys(("session_id", *PLACES), "text or an integer"),
     "timestamp": "text as in RFC 3339",
     "value": "a number or numeric text within float64",
     "rated_power_kw": "a number or numeric text within float64",
@@ -46,11 +52,12 @@ _EXPECTED: Final = {
 
 
 class NdjsonTable:
-    """An NDJSON file of readings. Its columns are those of its first lines."""
+    """An NDJSON file of readings, of which the columns ``read`` are looked at. It has those of its first lines."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, read: Sequence[str]) -> None:
         self.name = name
         self._path = path
+        self._lines = _Lines(read)
         self.columns: Sequence[str] = sorted(self._probe())
 
     def _probe(self) -> set[str]:
@@ -68,9 +75,53 @@ class NdjsonTable:
         """Yields the file's rows in blocks; see ``TableFile``."""
         row = 1
         for piece in pieces(self._path, self.name, quoted=False):
-            block = _identities(piece, row) if tuple(wanted) == ("session_id",) else _block(piece, row)
+            block = (
+                _identities(piece, row) if tuple(wanted) == ("session_id",) else self._lines.block(piece, row)
+            )
             yield block
             row += block.rows
+
+
+class _Lines:
+    """Reads lines, the columns ``read`` of them."""
+
+    def __init__(self, read: Sequence[str]) -> None:
+        self._read = read
+        placed = not set(PLACES).isdisjoint(read)
+        self._decoder: _LineDecoder = msgspec.json.Decoder(_PlacedLine if placed else _Line)
+
+    def block(self, piece: Piece, row: int) -> Block:
+        """Returns the rows of a piece, of which the first is data row ``row``."""
+        try:
+            found = self._decoder.decode_lines(piece.data)
+            if len(found) == piece.data.count(b"\n") + (not piece.data.endswith(b"\n")):
+                return Block(row, len(found), self._columns(found), {}, lambda i: piece.first_line + i)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            pass
+        return self._line_by_line(piece, row)
+
+    def _line_by_line(self, piece: Piece, row: int) -> Block:
+        """Reads a piece of which a line is no reading, or is blank."""
+        lines = _lines(piece)
+        found: list[_Line] = []
+        faults: dict[int, str] = {}
+        for i, (_, line) in enumerate(lines):
+            try:
+                found.append(self._decoder.decode(line))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                faults[i] = _fault(error)
+                found.append(_PlacedLine(session_id=_identity(line)))
+        return Block(row, len(found), self._columns(found), faults, lambda i: lines[i][0])
+
+    def _columns(self, lines: Sequence[_Line]) -> dict[str, Column]:
+        columns: dict[str, Column] = {}
+        for name in self._read:
+            values = [getattr(line, name) for line in lines]
+            if name in {"value", "rated_power_kw"}:
+                columns[name] = _numbers(values)
+            elif any(value is not None for value in values) or name in {"session_id", "timestamp"}:
+                columns[name] = pa.array([None if v is None else _text(v) for v in values], pa.string())
+        return columns
 
 
 def _lines(piece: Piece) -> list[tuple[int, bytes]]:
@@ -99,30 +150,6 @@ def _identity(line: bytes) -> str | int | None:
         return None
 
 
-def _block(piece: Piece, row: int) -> Block:
-    try:
-        found = _LINES.decode_lines(piece.data)
-        if len(found) == piece.data.count(b"\n") + (not piece.data.endswith(b"\n")):
-            return Block(row, len(found), _columns(found), {}, lambda i: piece.first_line + i)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass
-    return _line_by_line(piece, row)
-
-
-def _line_by_line(piece: Piece, row: int) -> Block:
-    """Reads a piece of which a line is no reading, or is blank."""
-    lines = _lines(piece)
-    found: list[_Line] = []
-    faults: dict[int, str] = {}
-    for i, (_, line) in enumerate(lines):
-        try:
-            found.append(_LINES.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            faults[i] = _fault(error)
-            found.append(_Line(session_id=_identity(line)))
-    return Block(row, len(found), _columns(found), faults, lambda i: lines[i][0])
-
-
 def _fault(error: Exception) -> str:
     """Says what is wrong with a line."""
     if isinstance(error, UnicodeDecodeError):
@@ -133,17 +160,6 @@ def _fault(error: Exception) -> str:
     if field is None:
         return "not a JSON object"
     return f"{field[1]} is not {_EXPECTED.get(field[1], 'text')}"
-
-
-def _columns(lines: Sequence[_Line]) -> dict[str, Column]:
-    columns: dict[str, Column] = {}
-    for name in READ:
-        values = [getattr(line, name) for line in lines]
-        if name in {"value", "rated_power_kw"}:
-            columns[name] = _numbers(values)
-        elif any(value is not None for value in values) or name in {"session_id", "timestamp"}:
-            columns[name] = pa.array([None if v is None else _text(v) for v in values], pa.string())
-    return columns
 
 
 def _numbers(values: Sequence[float | str | None]) -> Column:
@@ -160,3 +176,4 @@ def _text(value: str | int | bool) -> str:
 
 
 assert set(_Line.__struct_fields__) == set(READ)
+assert set(_PlacedLine.__struct_fields__) == {*READ, *STORED}

@@ -7,10 +7,12 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chargewatch.ingest.table_blocks import NAMES, READ, Block, TableError, check_columns, no_line
+from chargewatch.ingest.table_blocks import NAMES, PLACES, Block, TableError, check_columns, no_line
 
 _ROWS: Final = 65_536
 _BUFFER: Final = 1 << 20
+#: Columns in which few texts stand again and again.
+_WORDS: Final = frozenset(("session_id", *NAMES, *PLACES))
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -39,19 +41,19 @@ def _why_not(column: str, kind: pa.DataType) -> str | None:
         return None if _is_number(kind) else "a number"
     if column == "managed":
         return None if pa.types.is_boolean(kind) or _is_number(kind) else "true or false"
-    if column == "session_id":
+    if column in {"session_id", *PLACES}:
         return None if pa.types.is_integer(kind) else "text or an integer"
     return "text"
 
 
 class ParquetTable:
-    """A Parquet file of readings.
+    """A Parquet file of readings, of which the columns ``read`` are looked at.
 
     Raises:
         TableError: it is no Parquet file, lacks a column, or has a column of a type that cannot be meant.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, read: Sequence[str]) -> None:
         self.name = name
         self._path = path
         try:
@@ -60,12 +62,12 @@ class ParquetTable:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise TableError(f"{name}: not a Parquet file ({_first_line(error)})") from None
         self.columns: Sequence[str] = list(schema.names)
-        check_columns(name, self.columns)
-        for column in READ:
+        check_columns(name, self.columns, read)
+        for column in read:
             wanted = _why_not(column, schema.field(column).type) if column in self.columns else None
             if wanted is not None:
                 raise TableError(f"{name}: column {column} is {schema.field(column).type}; expected {wanted}")
-        texts = (c for c in ("session_id", *NAMES) if c in self.columns)
+        texts = (c for c in read if c in _WORDS and c in self.columns)
         self._encoded: list[str] = [c for c in texts if _is_text(schema.field(c).type)]
 
     def blocks(self, wanted: Sequence[str]) -> Iterator[Block]:

@@ -35,6 +35,48 @@ _SCHEMA: Final = pa.schema(
 )
 
 
+class PartFiles:
+    """Temporary files in a folder, each for the rows of a range of sessions; sessions are numbered from 0."""
+
+    def __init__(self, folder: Path, counts: Integers, schema: pa.Schema) -> None:
+        """``counts`` are the rows of each session."""
+        total = int(counts.sum())
+        wanted = min(max(-(-total // _ROWS), 1), _MOST)
+        # Equal shares of all rows; a range holds whole sessions.
+        share = np.minimum((np.cumsum(counts) - 1) * wanted // max(total, 1), wanted - 1)
+        _, self._starts = np.unique(share, return_index=True)
+        self._paths = [folder / f"{i}.arrow" for i in range(len(self._starts))]
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        self._writers = [pa.ipc.new_stream(str(path), schema, options=options) for path in self._paths]
+
+    def split(self, sessions: Integers) -> Iterator[tuple[int, Integers]]:
+        """Yields (part, the places of its rows in their order) for rows of these sessions."""
+        part = np.searchsorted(self._starts, sessions, side="right") - 1
+        order = np.argsort(part, kind="stable")
+        bounds = np.searchsorted(part[order], np.arange(len(self._starts) + 1))
+        for i in np.flatnonzero(np.diff(bounds)).tolist():
+            yield i, order[bounds[i] : bounds[i + 1]]
+
+    def write(self, part: int, rows: pa.RecordBatch) -> None:
+        """Adds rows to a part."""
+        self._writers[part].write_batch(rows)
+
+    def close(self) -> None:
+        """Ends the writing."""
+        for writer in self._writers:
+            writer.close()
+
+    def parts(self) -> Iterator[tuple[int, list[pa.RecordBatch]]]:
+        """Yields (first session, rows) of each part in order; each is read when it is asked for, then removed."""
+        self.close()
+        for path, first_session in zip(self._paths, self._starts.tolist(), strict=True):
+            with pa.OSFile(str(path), "rb") as source, pa.ipc.open_stream(source) as reader:
+                batches = list(reader)
+            path.unlink()
+            if batches:
+                yield first_session, batches
+
+
 class Part(NamedTuple):
     """All rows of consecutive sessions, by session and in file order; ``ids`` are those of the sessions."""
 
@@ -44,29 +86,16 @@ class Part(NamedTuple):
 
 
 class Partitions:
-    """Temporary files in a folder, each for a range of sessions; sessions are numbered from 0.
-
-    ``seen`` marks the sessions that rows were added of.
-    """
+    """The rows of a table to be judged, in part files. ``seen`` marks the sessions that rows were added of."""
 
     def __init__(self, folder: Path, counts: Integers) -> None:
-        total = int(counts.sum())
-        wanted = min(max(-(-total // _ROWS), 1), _MOST)
-        # Equal shares of all rows; a range holds whole sessions.
-        share = np.minimum((np.cumsum(counts) - 1) * wanted // max(total, 1), wanted - 1)
-        _, self._starts = np.unique(share, return_index=True)
+        self._files = PartFiles(folder, counts, _SCHEMA)
         self.seen = np.zeros(len(counts), np.bool_)
-        self._paths = [folder / f"{i}.arrow" for i in range(len(self._starts))]
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        self._writers = [pa.ipc.new_stream(str(path), _SCHEMA, options=options) for path in self._paths]
 
     def add(self, rows: Rows, ids: Mapping[int, str]) -> None:
         """Adds rows in file order; ``ids`` has the ids, by number, of their sessions that were not seen before."""
-        part = np.searchsorted(self._starts, rows.session, side="right") - 1
-        order = np.argsort(part, kind="stable")
-        bounds = np.searchsorted(part[order], np.arange(len(self._starts) + 1))
-        for i in np.flatnonzero(np.diff(bounds)).tolist():
-            self._write(i, rows.take(order[bounds[i] : bounds[i + 1]]), ids)
+        for part, places in self._files.split(rows.session):
+            self._write(part, rows.take(places), ids)
 
     def _write(self, part: int, rows: Rows, ids: Mapping[int, str]) -> None:
         sessions, first = np.unique(rows.session, return_index=True)
@@ -78,24 +107,16 @@ class Partitions:
         for row, session in zip(first[fresh].tolist(), sessions[fresh].tolist(), strict=True):
             texts[row] = ids[session]
         arrays = [pa.array(column) for column in rows]
-        self._writers[part].write_batch(
-            pa.record_batch([*arrays, pa.array(texts, pa.string())], schema=_SCHEMA)
-        )
+        self._files.write(part, pa.record_batch([*arrays, pa.array(texts, pa.string())], schema=_SCHEMA))
 
     def close(self) -> None:
         """Ends the writing."""
-        for writer in self._writers:
-            writer.close()
+        self._files.close()
 
     def parts(self) -> Iterator[Part]:
         """Yields the parts in order of their sessions; each is read when it is asked for, then removed."""
-        self.close()
-        for path, first_session in zip(self._paths, self._starts.tolist(), strict=True):
-            with pa.OSFile(str(path), "rb") as source, pa.ipc.open_stream(source) as reader:
-                batches = list(reader)
-            path.unlink()
-            if batches:
-                yield _part(batches, first_session)
+        for first_session, batches in self._files.parts():
+            yield _part(batches, first_session)
 
 
 def _part(batches: list[pa.RecordBatch], first_session: int) -> Part:

@@ -70,7 +70,7 @@ class Words(NamedTuple):
     words: list[str | None]
 
 
-def _plain(column: Column) -> pa.StringArray:
+def plain(column: Column) -> pa.StringArray:
     """Returns texts or integers as plain strings, without dictionary."""
     return cast("pa.StringArray", column.cast(pa.string(), safe=False))
 
@@ -106,10 +106,10 @@ def _nulls(column: Column) -> Flags:
 
 def words(column: Column) -> Words:
     """Returns the distinct texts of a column of texts or integers; empty text counts as missing."""
-    encoded = column if isinstance(column, pa.DictionaryArray) else _plain(column).dictionary_encode()
+    encoded = column if isinstance(column, pa.DictionaryArray) else plain(column).dictionary_encode()
     indices = encoded.indices.fill_null(-1) if encoded.null_count else encoded.indices
     number: Indices = indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-    strings = _plain(encoded.dictionary)
+    strings = plain(encoded.dictionary)
     texts = _texts(strings)
     empty = np.flatnonzero(_lengths(strings) == 0)
     if len(empty):
@@ -142,7 +142,7 @@ def numbers(column: Column) -> Numbers:
     ):
         value = _floats(column)
     else:
-        text = _plain(column)
+        text = plain(column)
         length = _lengths(text)
         missing = length == 0
         fits = _flags(pc.match_substring_regex(text, _DECIMAL)) & (length <= LONGEST)
@@ -195,7 +195,7 @@ def times(column: Column) -> Times:
     if isinstance(column.type, pa.TimestampType):
         at_us, wrong = _from_timestamps(column, column.type.unit)
     else:
-        text = _plain(column)
+        text = plain(column)
         missing = _lengths(text) == 0
         at_us, wrong = _from_texts(text, missing)
     wrong |= (at_us < EARLIEST_US) | (at_us > LATEST_US)

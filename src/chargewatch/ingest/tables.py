@@ -5,14 +5,23 @@ key counts. Where every session stands in one piece the rows are streamed, else 
 files sorted by session. Sessions come in the order of their first rows.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from chargewatch.ingest.table_blocks import KNOWN, READ, BadRow, Block, TableError, TableFile
+from chargewatch.ingest.table_blocks import (
+    KNOWN,
+    READ,
+    BadRow,
+    Block,
+    MissingColumns,
+    TableError,
+    TableFile,
+    check_required,
+)
 from chargewatch.ingest.table_csv import CsvTable
 from chargewatch.ingest.table_ndjson import NdjsonTable
 from chargewatch.ingest.table_parquet import ParquetTable
@@ -22,7 +31,7 @@ from chargewatch.ingest.table_sessions import MOST_READINGS, Roster, Survey, che
 from chargewatch.ingest.table_slices import SessionSlice, Stream, slices
 from chargewatch.ingest.table_values import Words
 
-_FORMATS: Final[dict[str, Callable[[Path, str], TableFile]]] = {
+_FORMATS: Final[dict[str, Callable[[Path, str, Sequence[str]], TableFile]]] = {
     ".parquet": ParquetTable,
     ".pq": ParquetTable,
     ".csv": CsvTable,
@@ -41,8 +50,23 @@ def ending_of(path: Path) -> str | None:
     return next((e for e in sorted(ENDINGS, key=len, reverse=True) if name.endswith(e) and name != e), None)
 
 
-def open_table(path: Path, leave_out: frozenset[Path] = frozenset()) -> list[TableFile]:
+class Opened(NamedTuple):
+    """The files of readings that were found, and a line on each file of a folder that is a table of something else."""
+
+    files: list[TableFile]
+    passed_over: list[str]
+
+
+def open_table(
+    path: Path,
+    leave_out: frozenset[Path] = frozenset(),
+    read: Sequence[str] = READ,
+    assumed: str | None = None,
+) -> Opened:
     """Opens a file, or all files of a folder in sorted order, ``leave_out`` (resolved paths) excepted.
+
+    Of a folder, files that lack the columns of readings are passed over. ``read`` are the columns to look at. A
+    file of an unknown ending is taken for one of the ``assumed`` ending.
 
     Raises:
         TableError: there is none, or one of them cannot hold readings.
@@ -50,26 +74,48 @@ def open_table(path: Path, leave_out: frozenset[Path] = frozenset()) -> list[Tab
     if not path.exists():
         raise TableError(f"{path}: no such file or folder")
     if path.is_file():
-        return [_open(path, path.name)]
+        return Opened([_open(path, path.name, read, assumed)], [])
     if not path.is_dir():
         raise TableError(f"{path}: not a file or folder")
     found = [p for p in sorted(path.rglob("*")) if p.is_file() and ending_of(p) and not _hidden(p, path)]
-    files = [_open(p, str(p.relative_to(path))) for p in found if p.resolve() not in leave_out]
-    if not files:
-        raise TableError(f"{path}: no {', '.join(ENDINGS)} file in this folder")
-    return files
+    opened = _open_all({str(p.relative_to(path)): p for p in found if p.resolve() not in leave_out}, read)
+    if not opened.files:
+        raise TableError(f"{path}: " + _nothing(opened.passed_over))
+    return opened
+
+
+def _open_all(found: Mapping[str, Path], read: Sequence[str]) -> Opened:
+    opened = Opened([], [])
+    for name, path in found.items():
+        try:
+            file = _open(path, name, read)
+            check_required(name, file.columns)
+        except MissingColumns as problem:
+            opened.passed_over.append(str(problem))
+        else:
+            opened.files.append(file)
+    return opened
+
+
+def _nothing(passed_over: Sequence[str]) -> str:
+    """Says why a folder has no readings."""
+    if not passed_over:
+        return f"no {', '.join(ENDINGS)} file in this folder"
+    return f"no file of readings in this folder; {passed_over[0]}" + (
+        f"; {len(passed_over) - 1} more" if len(passed_over) > 1 else ""
+    )
 
 
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
 
 
-def _open(path: Path, name: str) -> TableFile:
-    ending = ending_of(path)
+def _open(path: Path, name: str, read: Sequence[str], assumed: str | None = None) -> TableFile:
+    ending = ending_of(path) or assumed
     if ending is None:
         raise TableError(f"{name}: unknown ending; known are {', '.join(ENDINGS)}")
     try:
-        return _FORMATS[ending](path, name)
+        return _FORMATS[ending](path, name, read)
     except OSError as error:
         raise TableError(f"{name}: cannot be read ({error.strerror or error})") from None
 

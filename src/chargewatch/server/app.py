@@ -9,6 +9,8 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from chargewatch.server.ocpi.routes import ocpi_router
+from chargewatch.server.ocpp.routes import ocpp_router
 from chargewatch.server.platform.authentication import Authenticates, check_protection, make_gate
 from chargewatch.server.platform.docs_page import docs_page
 from chargewatch.server.platform.health import Draining, ReadinessChecks, health_routes
@@ -21,7 +23,13 @@ from chargewatch.server.stations.routes import stations_router, statistics_route
 from chargewatch.server.wiring import Wiring
 
 #: THE place where a slice joins the API.
-ROUTERS: Final[tuple[Router, ...]] = (sessions_router, stations_router, statistics_router)
+ROUTERS: Final[tuple[Router, ...]] = (
+    sessions_router,
+    ocpp_router,
+    ocpi_router,
+    stations_router,
+    statistics_router,
+)
 
 
 def create_app(wiring: Wiring) -> Litestar:

@@ -25,7 +25,7 @@ import structlog
 from chargewatch.server.process import ServeError, StopTimes
 
 FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 10.0
+LONGEST_PAUSE_S: Final = 3.0
 #: A child that lived longer than this did not crash at its start.
 LONG_LIFE_S: Final = 30.0
 #: How much longer than their own deadlines children get before they are killed.

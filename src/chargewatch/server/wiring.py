@@ -16,6 +16,8 @@ from chargewatch.server.analysis.service import Analyser
 from chargewatch.server.db.address import DatabaseAddress
 from chargewatch.server.db.engine import Database
 from chargewatch.server.housekeeping.service import Housekeeping
+from chargewatch.server.ocpi.service import OcpiService
+from chargewatch.server.ocpp.service import OcppService
 from chargewatch.server.platform.health import (
     Draining,
     ReadinessChecks,
@@ -45,6 +47,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     authenticator: Authenticator
     sessions: SessionService
     session_list: SessionList
+    ocpp: OcppService
+    ocpi: OcpiService
     stations: StationService
     idempotency: Idempotency
     housekeeping: Housekeeping
@@ -109,6 +113,8 @@ def wire(settings: Settings, database: Database) -> Wiring:
         authenticator=Authenticator(database, settings.key_cache_s),
         sessions=sessions,
         session_list=SessionList(database),
+        ocpp=OcppService(database, sessions),
+        ocpi=OcpiService(sessions),
         stations=StationService(database),
         idempotency=idempotency,
         housekeeping=Housekeeping(database, sessions, idempotency),

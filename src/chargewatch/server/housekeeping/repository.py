@@ -27,6 +27,13 @@ DELETE FROM sessions WHERE tenant_id = $1 AND session_id IN (
 RETURNING external_id
 """
 
+# What OCPP called the sessions that are gone, and starts that nothing ever followed.
+_FORGET_TRANSACTIONS: Final = """
+DELETE FROM ocpp_transactions t
+ WHERE t.tenant_id = $1 AND t.updated_at < now() - make_interval(days => $2)
+   AND NOT EXISTS (SELECT FROM sessions s WHERE s.tenant_id = $1 AND s.external_id = t.session)
+"""
+
 # Many entries become one. Who reads meanwhile sees either all of them or their sum; two folders at once each fold what
 # they deleted themselves.
 _FOLD: Final = """
@@ -69,6 +76,11 @@ async def retention_days(connection: Connection, tenant_id: UUID) -> int | None:
 async def erase_old(connection: Connection, tenant_id: UUID, days: int, most: int) -> int:
     """Erases sessions that began, and ended, more than this many days ago; returns how many."""
     return len(await connection.fetch(_ERASE, tenant_id, days, most))
+
+
+async def forget_transactions(connection: Connection, tenant_id: UUID, days: int) -> None:
+    """Forgets OCPP transactions whose sessions are gone, if nothing was heard of them for so many days."""
+    await connection.execute(_FORGET_TRANSACTIONS, tenant_id, days)
 
 
 async def fold_counts(connection: Connection, tenant_id: UUID, more_than: int) -> None:

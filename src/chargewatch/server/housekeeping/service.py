@@ -81,6 +81,8 @@ class Housekeeping:
             if step < STEP_SESSIONS:
                 break
         if erased:
+            async with self._database.tenant_transaction(tenant_id) as connection:
+                await repository.forget_transactions(connection, tenant_id, days)
             _log.info("retention_erased", sessions=erased, tenant_id=str(tenant_id))
         return erased
 

@@ -1,7 +1,7 @@
 """Who calls, and whether they may: one gate in front of every handler.
 
-A route says in ``opt`` which scope its callers need. Routes under ``/v1`` without one do not start; routes
-elsewhere (health, figures, documentation) need no key. The gate also refuses what no handler needs to see:
+A route says in ``opt`` which scope its callers need. Routes under ``/v1`` and ``/ocpi`` without one do not start;
+routes elsewhere (health, figures, documentation) need no key. The gate also refuses what no handler needs to see:
 an ``Accept`` that excludes JSON, and parameters or a body for a call that takes none.
 
 It is the application's ``before_request`` hook. (The framework's guards copy the handler on each call, which
@@ -9,6 +9,7 @@ costs as much as the rest of the way to it.)
 """
 
 import asyncio
+import base64
 import functools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Protocol
@@ -17,14 +18,15 @@ from litestar import Request
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from chargewatch.server.platform.http import parameters
+from chargewatch.server.platform.ocpi_envelope import OCPI, is_ocpi
 from chargewatch.server.platform.problems import Problem, invalid_field
 from chargewatch.server.platform.request_body import BODY_DEADLINE_S, ClientDisconnected
 from chargewatch.server.platform.request_context import context_in
-from chargewatch.server.tenants.keys import Scope
+from chargewatch.server.tenants.keys import Scope, is_plausible
 from chargewatch.server.tenants.service import Principal
 
-#: Everything under here needs a key.
-PROTECTED: Final = "/v1"
+#: Everything under these needs a key.
+PROTECTED: Final = ("/v1", OCPI)
 
 Gate = Callable[[Request[Any, Any, Any]], Awaitable[None]]
 
@@ -47,9 +49,13 @@ def make_gate(authenticator: Authenticates) -> Gate:
         if needed is None:
             return
         context = context_in(scope)
-        principal = await authenticator.authenticate(bearer_token(context.headers.get(b"authorization")))
+        header = context.headers.get(b"authorization")
+        key = bearer_token(header)
+        if not key and is_ocpi(scope["path"]):
+            key = ocpi_token(header)
+        principal = await authenticator.authenticate(key)
         if principal is None:
-            raise unauthorized()
+            raise unauthorized(scope["path"])
         context.principal = scope["auth"] = principal
         if needed not in principal.scopes:
             raise insufficient_scope(needed)
@@ -74,13 +80,36 @@ def bearer_token(header: bytes | None) -> str:
         return ""
 
 
-def unauthorized() -> Problem:
+def ocpi_token(header: bytes | None) -> str:
+    """Returns the key of ``Authorization: Token …`` (OCPI 2.2.1, 4.1.3): in base64, or plain as in older practice."""
+    if header is None or header[:6].lower() != b"token ":
+        return ""
+    token = header[6:].strip(b" ")
+    try:
+        key = base64.b64decode(token + b"=" * (-len(token) % 4), validate=True).decode("ascii").strip()
+    except ValueError:
+        key = ""
+    if is_plausible(key):
+        return key
+    try:
+        return token.decode("ascii")
+    except UnicodeDecodeError:
+        return ""
+
+
+def is_protected(path: str) -> bool:
+    """Whether an address needs a key."""
+    return any(path == prefix or path.startswith(prefix + "/") for prefix in PROTECTED)
+
+
+def unauthorized(path: str = "/v1") -> Problem:
     """Returns the 401, the same for every reason, so that it tells nothing about a key."""
+    word, key = ("Token", "the key in base64") if is_ocpi(path) else ("Bearer", "the key")
     return Problem(
         401,
         "unauthorized",
-        "This call needs a valid API key: send Authorization: Bearer followed by the key.",
-        headers={"WWW-Authenticate": "Bearer"},
+        f"This call needs a valid API key: send Authorization: {word} followed by {key}.",
+        headers={"WWW-Authenticate": word},
     )
 
 
@@ -150,7 +179,7 @@ async def _refuse_body(request: Request[Any, Any, Any], handler: BaseRouteHandle
 
 
 def check_protection(handlers: Iterable[tuple[str, BaseRouteHandler]], gate: Gate) -> None:
-    """Refuses to start with a route under ``/v1`` that anybody could call.
+    """Refuses to start with a route under ``/v1`` or ``/ocpi`` that anybody could call.
 
     Args:
         handlers: path and handler of every route, those for OPTIONS left out.
@@ -160,7 +189,7 @@ def check_protection(handlers: Iterable[tuple[str, BaseRouteHandler]], gate: Gat
         RuntimeError: a route without a scope, or with one that no key can have, or beside the gate.
     """
     for path, handler in handlers:
-        if path != PROTECTED and not path.startswith(PROTECTED + "/"):
+        if not is_protected(path):
             continue
         name = f"{path} ({handler.handler_name})"
         if handler.opt.get("scope") not in set(Scope):

@@ -43,8 +43,7 @@ ON CONFLICT (tenant_id, route, key) DO UPDATE
 RETURNING claim
 """
 _FIND: Final = """
-SELECT fingerprint, answered_at IS NOT NULL AS is_answered, status, headers, body,
-       extract(epoch FROM claimed_until - now())::double precision AS claimed_s
+SELECT fingerprint, answered_at IS NOT NULL AS is_answered, status, headers, body
   FROM idempotency_keys WHERE tenant_id = $1 AND route = $2 AND key = $3
 """
 _ANSWER: Final = """
@@ -128,12 +127,12 @@ class Idempotency:
                 return None
             found = await connection.fetchrow(_FIND, tenant_id, route, key)
         if found is None:  # freed this very moment
-            raise _in_flight(0.0)
+            raise _in_flight()
         if found["fingerprint"] != print_:
             detail = "This Idempotency-Key was used with another payload; use a new key for a new call."
             raise Problem(422, "idempotency_key_reused", detail)
         if not found["is_answered"]:
-            raise _in_flight(found["claimed_s"])
+            raise _in_flight()
         return _kept_answer(found)
 
     async def _free(self, claim: _Claim) -> None:
@@ -157,7 +156,7 @@ async def _keep(connection: Connection, claim: _Claim, answer: Answer) -> None:
         _ANSWER, *claim, answer.status, msgspec.json.encode(headers).decode(), answer.body
     )
     if kept is None:
-        raise _in_flight(0.0)  # the claim had ended, and another call has taken it over
+        raise _in_flight()  # the claim had ended, and another call has taken it over
 
 
 def _kept_answer(found: Row) -> Answer:
@@ -166,10 +165,10 @@ def _kept_answer(found: Row) -> Answer:
     return Answer(found["status"], found["body"], [*fields, (b"idempotent-replayed", b"true")])
 
 
-def _in_flight(claimed_s: float) -> Problem:
+def _in_flight() -> Problem:
     return Problem(
         409,
         "idempotency_key_in_flight",
         "A call with this Idempotency-Key is under way; repeat this one after Retry-After seconds.",
-        headers={"Retry-After": str(max(1, min(round(claimed_s), 5)))},
+        headers={"Retry-After": "1"},
     )

@@ -14,8 +14,9 @@ from litestar.exceptions import MethodNotAllowedException
 
 from chargewatch.server.db.errors import DatabaseUnavailable
 from chargewatch.server.platform import problems
-from chargewatch.server.platform.authentication import PROTECTED
+from chargewatch.server.platform.authentication import is_protected
 from chargewatch.server.platform.metrics import IN_FLIGHT, UNMATCHED, observe_request
+from chargewatch.server.platform.ocpi_envelope import correlation_id, http_status, is_ocpi, problem_body
 from chargewatch.server.platform.problems import Problem, problem_for
 from chargewatch.server.platform.request_body import ClientDisconnected
 from chargewatch.server.platform.request_context import (
@@ -108,13 +109,24 @@ _ROUTED_AS: Final = {"HEAD": "GET", "OPTIONS": "?"}
 class _Exchange:
     """One call and its answer."""
 
-    __slots__ = ("_closes", "_send", "context", "method", "protected", "routed", "scope", "status")
+    __slots__ = (
+        "_closes",
+        "_send",
+        "context",
+        "method",
+        "protected",
+        "routed",
+        "scope",
+        "speaks_ocpi",
+        "status",
+    )
 
     def __init__(self, scope: AsgiScope, context: RequestContext, send: AsgiSend, *, closes: bool) -> None:
         self.scope = scope
         self.context = context
         self.status = 0
-        self.protected = scope["path"].startswith(PROTECTED)
+        self.protected = is_protected(scope["path"])
+        self.speaks_ocpi = is_ocpi(scope["path"])
         self.method = scope["method"]
         instead = _ROUTED_AS.get(self.method)
         self.routed = {**scope, "method": instead} if instead else scope
@@ -140,6 +152,8 @@ class _Exchange:
         ]
         if self.protected:
             headers.append((b"cache-control", b"no-store"))
+        if self.speaks_ocpi and (correlation := correlation_id(context.headers)) is not None:
+            headers.append((b"x-correlation-id", correlation))
         if self._closes and not any(name == b"connection" for name, _ in headers):
             headers.append((b"connection", b"close"))
         return headers
@@ -156,14 +170,19 @@ class _Exchange:
 
     async def send_problem(self, problem: Problem) -> None:
         """Sends an error answer."""
-        body = problem.document(self.context.request_id)
+        status, content_type = problem.status, problems.CONTENT_TYPE
+        if self.speaks_ocpi:
+            status, content_type = http_status(status), "application/json"
+            body = problem_body(problem)
+        else:
+            body = problem.document(self.context.request_id)
         fields = {
-            "content-type": problems.CONTENT_TYPE,
+            "content-type": content_type,
             "content-length": str(len(body)),
             **{name.lower(): value for name, value in problem.headers.items()},
         }
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
-        await self.send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
 

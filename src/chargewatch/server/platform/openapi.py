@@ -19,6 +19,7 @@ from litestar.types import ASGIApp
 
 import chargewatch
 from chargewatch.server.platform import problems
+from chargewatch.server.platform.ocpi_envelope import http_status
 from chargewatch.server.platform.problems import ProblemDocument
 from chargewatch.server.platform.schemas import Schemas, without_null
 
@@ -49,6 +50,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     response_examples: Mapping[str, object] = {}
     errors: tuple[int, ...] = ()
     """The statuses beyond those that follow from the kind of call."""
+    error: Any = None
+    """The type of error answers; None: problem documents."""
+
+    def __deepcopy__(self, memo: object) -> "Operation":
+        """Returns itself: the framework copies what handlers carry, and annotated types cannot be copied."""
+        return self
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -140,6 +147,9 @@ chargewatch judges the meter values of charging sessions while they run.
 Send `Authorization: Bearer <API key>`; the key names the tenant. Bodies are JSON in UTF-8 (also gzip),
 unknown fields are refused, and null counts as absent. Every error is a problem document (RFC 9457) with a
 stable `code`. Times are RFC 3339, answers in UTC. Ids in paths are percent-encoded.
+
+Addresses under `/ocpi` speak OCPI 2.2.1: they take `Authorization: Token <API key in base64>` as well, pass over fields
+that they do not need, and answer, also with errors, in OCPI's envelope.
 """
 
 
@@ -155,6 +165,8 @@ def statuses_of(route: "Route", *, protected: bool) -> tuple[int, ...]:
         found.add(408)
     if "{" in path:
         found.add(404)
+    if operation.error is not None:
+        found = {http_status(status) for status in found}
     return tuple(sorted(found))
 
 
@@ -168,7 +180,9 @@ def build_document(routes: Iterable[Route]) -> Document:
     incoming = [
         one for operation in operations for one in (operation.request, operation.query) if one is not None
     ]
-    outgoing = [operation.response for operation in operations if operation.response is not None]
+    outgoing = [
+        one for operation in operations for one in (operation.response, operation.error) if one is not None
+    ]
     schemas = Schemas(incoming, [*outgoing, ProblemDocument])
     paths: dict[str, dict[str, Any]] = {}
     used: set[int] = set()
@@ -202,7 +216,11 @@ def _operation(route: Route, schemas: Schemas, used: set[int]) -> Document:
     operation = route.operation
     scope = route.handler.opt.get("scope")
     errors = statuses_of(route, protected=scope is not None)
-    used.update(errors)
+    if operation.error is None:
+        used.update(errors)
+        refusals = {status: {"$ref": f"#/components/responses/Problem{status}"} for status in errors}
+    else:
+        refusals = {status: _refusal(status, schemas.of(operation.error)) for status in errors}
     built: Document = {
         "operationId": route.operation_id,
         "summary": operation.summary,
@@ -210,7 +228,7 @@ def _operation(route: Route, schemas: Schemas, used: set[int]) -> Document:
         "security": [{"apiKey": []}] if scope is not None else [],
         "responses": {
             str(operation.status): _success(operation, schemas, protected=scope is not None),
-            **{str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in errors},
+            **{str(status): refusal for status, refusal in refusals.items()},
         },
     }
     if "If-None-Match" in operation.request_headers:
@@ -248,12 +266,16 @@ def _not_modified(operation: Operation) -> Document:
 
 
 def _problem_response(status: int, schemas: Schemas) -> Document:
+    return _refusal(status, schemas.of(ProblemDocument), problems.CONTENT_TYPE)
+
+
+def _refusal(status: int, schema: Document, content_type: str = "application/json") -> Document:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _COMMON_HEADERS}
     headers |= {name: _header(text) for name, text in _ERROR_HEADERS.get(status, {}).items()}
     return {
         "description": REASONS[status],
         "headers": headers,
-        "content": {problems.CONTENT_TYPE: {"schema": schemas.of(ProblemDocument)}},
+        "content": {content_type: {"schema": schema}},
     }
 
 

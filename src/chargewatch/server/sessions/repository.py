@@ -10,6 +10,7 @@ import msgspec
 from chargewatch.domain.ids import external_id
 from chargewatch.ingest.readings import Reading
 from chargewatch.server.db.connection import Connection, Row
+from chargewatch.server.db.contention import retrying
 from chargewatch.server.db.engine import Database
 from chargewatch.server.sessions import chunks
 from chargewatch.server.sessions.rows import SessionRow, StationFacts, Times
@@ -160,14 +161,8 @@ async def create_session(
 
     The function sets the tenant for its own statement, so that this is as fenced as ``tenant_transaction``.
     """
-    (made,) = await database.fetch_without_tenant(
-        _CREATE,
-        tenant_id,
-        station,
-        *assumed,
-        _document(row),
-        *_chunk(readings),
-    )
+    parameters = (tenant_id, station, *assumed, _document(row), *_chunk(readings))
+    (made,) = await retrying(lambda: database.fetch_without_tenant(_CREATE, *parameters))
     station_now = StationFacts(made["station_managed"], made["rated_power_kw"])
     return FirstPush(made["outcome"], made["at_station_id"], station_now, made["created_at"])
 
@@ -187,16 +182,9 @@ async def change_session(
     None: nothing is stored, since the session is not at ``known_version`` any more or overlaps another one, or the
     station's attributes are not the assumed ones.
     """
-    (made,) = await database.fetch_without_tenant(
-        _CHANGE,
-        tenant_id,
-        row.session_id,
-        known_version,
-        *assumed,
-        _document(row),
-        replaces,
-        *_chunk(readings),
-    )
+    known = (tenant_id, row.session_id, known_version, *assumed)
+    parameters = (*known, _document(row), replaces, *_chunk(readings))
+    (made,) = await retrying(lambda: database.fetch_without_tenant(_CHANGE, *parameters))
     return Times(made["created_at"], made["updated_at"]) if made["outcome"] == "changed" else None
 
 

@@ -1,8 +1,8 @@
 """The HTTP calls on sessions (API reference, ``/v1/sessions``)."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 from litestar import Router, delete, get, patch, post, put
@@ -38,7 +38,6 @@ from chargewatch.server.sessions.schemas import (
     SessionListQuery,
     SessionPage,
     SessionState,
-    StoredVerdict,
 )
 from chargewatch.server.sessions.service import (
     MOST_READINGS,
@@ -47,9 +46,8 @@ from chargewatch.server.sessions.service import (
     TooManyReadings,
     VersionMismatch,
 )
+from chargewatch.server.sessions.states import session_state
 from chargewatch.server.wiring import services
-
-S = TypeVar("S")
 
 _ETAG: Final = re.compile(r'"(\d{1,18})"', re.ASCII)
 
@@ -299,36 +297,13 @@ def _headers(stored: Stored) -> dict[str, str]:
 
 
 def _state_answer(stored: Stored) -> Answer:
-    return json_response(_fill(SessionState, stored), headers=_headers(stored))
-
-
-def _fill(shape: Callable[..., S], stored: Stored, **more: object) -> S:
-    row = stored.row
-    verdict = msgspec.json.decode(row.verdict, type=StoredVerdict) if row.verdict else StoredVerdict()
-    return shape(
-        session_id=row.external_id,
-        status=row.status,
-        is_anomaly=row.is_anomaly,
-        anomaly_score=row.anomaly_score,
-        anomaly_confidence=row.anomaly_confidence,
-        is_incident=row.is_incident,
-        is_recurring=row.is_recurring,
-        analyzed_at=row.analyzed_at,
-        version=row.version,
-        analyzed_version=row.analyzed_version,
-        was_anomalous=row.was_anomalous,
-        model_id=row.model_id,
-        model_version=row.model_version,
-        **{name: getattr(verdict, name) for name in StoredVerdict.__struct_fields__},
-        **more,
-    )
+    return json_response(session_state(stored), headers=_headers(stored))
 
 
 def _detail(stored: Stored, readings: Sequence[Reading], *, raw: bool) -> SessionDetail:
-    row = stored.row
-    return _fill(
-        SessionDetail,
-        stored,
+    row, state = stored.row, session_state(stored)
+    return SessionDetail(
+        **{name: getattr(state, name) for name in SessionState.__struct_fields__},
         charging_station_id=stored.station,
         evse_id=row.evse_id,
         connector_id=row.connector_id,

@@ -144,12 +144,27 @@ def located(row: SessionRow, station_id: UUID, where: Whereabouts) -> SessionRow
     )
 
 
-def attributed(row: SessionRow, attributes: Attributes) -> SessionRow:
-    """Returns the row with what a call sets; absent attributes stay as they are."""
+def attributed(row: SessionRow, attributes: Attributes, *, joins_metadata: bool = False) -> SessionRow:
+    """Returns the row with what a call sets; absent attributes stay as they are.
+
+    Metadata takes the place of the stored object, or joins it: then names that are not sent stay.
+    """
     sent = {name: value for name, value in attributes._asdict().items() if value is not None}
-    if "metadata" in sent and _same_json(sent["metadata"], row.metadata):
-        del sent["metadata"]
+    if "metadata" in sent:
+        if joins_metadata:
+            sent["metadata"] = _joined_json(row.metadata, sent["metadata"])
+        if _same_json(sent["metadata"], row.metadata):
+            del sent["metadata"]
     return row._replace(**sent)
+
+
+def _joined_json(stored: str, sent: str) -> str:
+    """Returns an object with the members of both, as they were written; of one name the later one."""
+    members = msgspec.json.decode(stored, type=_Members) | msgspec.json.decode(sent, type=_Members)
+    return msgspec.json.encode(members).decode()
+
+
+_Members = dict[str, msgspec.Raw]
 
 
 def _same_json(a: str, b: str) -> bool:

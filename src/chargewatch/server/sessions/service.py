@@ -48,11 +48,13 @@ class Push(NamedTuple):
     """What a call wants of a session.
 
     ``replaces``: the readings, where there are any, take the place of the stored ones instead of joining them.
+    ``joins_metadata``: what is sent joins the stored object instead of taking its place.
     """
 
     attributes: Attributes
     readings: Sequence[Reading]
     replaces: bool
+    joins_metadata: bool = False
     where: Whereabouts | None = None
     expected_version: int | None = None
     sealing: Sealing | None = None
@@ -108,10 +110,12 @@ class SessionService:
     ) -> Stored:
         """Creates a session or adds readings to it; a place other than the stored one moves it.
 
+        Metadata joins the stored object: names that are not sent stay.
+
         Raises:
             SessionNotFound: the session is new and no place is given.
         """
-        push = Push(attributes, readings, replaces=False, where=where)
+        push = Push(attributes, readings, replaces=False, joins_metadata=True, where=where)
         if where is None:
             return await self._change(tenant_id, external_id, push)
         return await self._create_or_change(tenant_id, external_id, where, push)
@@ -298,7 +302,7 @@ class SessionService:
             if len(readings) > MOST_READINGS:
                 return None
             now = utc_now()
-            row = rows.attributed(before, push.attributes)
+            row = rows.attributed(before, push.attributes, joins_metadata=push.joins_metadata)
             if push.where is not None:
                 row = rows.located(row, row.station_id, push.where)
             if not added and row == before:
@@ -338,7 +342,7 @@ class SessionService:
         row = opened.row or rows.new_row(external_id, opened.station_id, now)
         if push.where is not None:
             row = rows.located(row, opened.station_id, push.where)
-        row = rows.attributed(row, push.attributes)
+        row = rows.attributed(row, push.attributes, joins_metadata=push.joins_metadata)
         if opened.row is not None and not added and row == opened.row:
             assert opened.times is not None
             times: Times | None = opened.times

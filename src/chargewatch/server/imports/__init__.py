@@ -1,0 +1,1 @@
+"""Bringing history into a tenant."""
