@@ -32,6 +32,7 @@ from chargewatch.server.sessions.rows import Stored
 from chargewatch.server.sessions.schemas import (
     MeterValueOut,
     ReadingsIn,
+    ReplacementIn,
     SessionDetail,
     SessionDetailQuery,
     SessionIn,
@@ -142,7 +143,7 @@ async def create_session(request: ApiRequest) -> ASGIApp:
         Operation(
             summary="Replace Session",
             description="Replaces all meter values of a session (at least one) and judges it anew.",
-            request=ReadingsIn,
+            request=ReplacementIn,
             response=SessionState,
             request_examples=examples.REPLACE_REQUEST,
             request_headers=_CHANGE_HEADERS,
@@ -155,7 +156,7 @@ async def create_session(request: ApiRequest) -> ASGIApp:
 )
 async def replace_session(request: ApiRequest, session_id: FromPath[str]) -> ASGIApp:
     """Replaces a session's readings."""
-    body = await read_json(request, ReadingsIn)
+    body = await read_json(request, ReplacementIn)
     if not body.meter_values:
         raise InvalidField(("meter_values",), "must hold at least one reading", "too_short")
     return await _change(request, session_id, body, replace=True)
