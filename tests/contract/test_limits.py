@@ -119,7 +119,7 @@ async def test_what_is_before_the_first_instant(api: httpx.AsyncClient, before: 
     assert (await post(api, body(**reading(timestamp=before)))).status_code == 422
 
 
-@pytest.mark.parametrize("number", ["1e131071", "-1e131071", "1e309", "NaN", "9" * 41, "0." + "1" * 39])
+@pytest.mark.parametrize("number", ["1e131071", "-1e131071", "1e309", "9" * 41, "0." + "1" * 39])
 async def test_numbers_in_metadata_that_a_database_would_spell_out(
     api: httpx.AsyncClient, number: str
 ) -> None:
