@@ -82,6 +82,12 @@ EDGES: dict[str, tuple[Callable[[int], Body | bytes], int]] = {
 }
 
 
+@pytest.mark.parametrize("levels", [9, 400, 900])
+async def test_metadata_that_is_much_too_deep(api: httpx.AsyncClient, levels: int) -> None:
+    answer = await post(api, raw("metadata", '{"x":' * levels + "1" + "}" * levels))
+    assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "too_deep")
+
+
 async def stored(api: httpx.AsyncClient) -> Any:
     return (await api.get("/v1/sessions", params={"status": "all"})).json()
 
