@@ -20,7 +20,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from chargewatch.server.platform.http import parameters
 from chargewatch.server.platform.ocpi_envelope import OCPI, is_ocpi
 from chargewatch.server.platform.problems import Problem, invalid_field
-from chargewatch.server.platform.request_body import BODY_DEADLINE_S, ClientDisconnected
+from chargewatch.server.platform.request_body import ClientDisconnected
 from chargewatch.server.platform.request_context import context_in
 from chargewatch.server.tenants.keys import Scope, is_plausible
 from chargewatch.server.tenants.service import Principal
@@ -165,7 +165,7 @@ async def _refuse_body(request: Request[Any, Any, Any], handler: BaseRouteHandle
     if operation is None or operation.request is not None:
         return
     try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
+        async with asyncio.timeout(context_in(request.scope).body_share.limits.deadline_s):
             while True:
                 message = await request.receive()
                 if message["type"] != "http.request":

@@ -17,6 +17,7 @@ from chargewatch.server.platform import idempotency
 from chargewatch.server.platform.http import (
     Answer,
     ApiRequest,
+    convert,
     empty_response,
     json_response,
     read_json,
@@ -116,7 +117,8 @@ async def create_session(request: ApiRequest) -> ASGIApp:
     """Creates or changes a session."""
     body = await read_json(request, SessionIn)
     external_id, where = payloads.session_id(body), payloads.location(body)
-    attributes, readings = payloads.attributes(body), payloads.readings(body.meter_values)
+    attributes = payloads.attributes(body)
+    readings = await convert(request, payloads.readings, body.meter_values)
 
     async def work(keeping: Keeping | None) -> Answer:
         return _state_answer(
@@ -187,7 +189,8 @@ async def update_session(request: ApiRequest, session_id: FromPath[str]) -> ASGI
 
 
 async def _change(request: ApiRequest, session_id: str, body: ReadingsIn, *, replace: bool) -> Answer:
-    attributes, readings = payloads.attributes(body), payloads.readings(body.meter_values)
+    attributes = payloads.attributes(body)
+    readings = await convert(request, payloads.readings, body.meter_values)
 
     async def work(keeping: Keeping | None) -> Answer:
         return _state_answer(
