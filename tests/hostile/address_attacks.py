@@ -311,6 +311,7 @@ _VALUES: Mapping[bytes, list[bytes]] = {
     ],
     b"If-None-Match": [b'"1"', b'W/"1"', b"*", b'"1", "2"', b'"' + b"9" * 400 + b'"'],
     b"Idempotency-Key": [b"k" * 255, b"k" * 256, b'"k"', b"a b", b"k,k", b"\xc3\xa9", b"../x", b"k" * 8000],
+    b"X-Correlation-ID": [b"x" * 128, b"x" * 129, b"a b", b"a\xff"],
     b"X-Request-Id": [b"x" * 128, b"x" * 129, b"a b", b"a/b", b'{"a":1}', b"\xc3\xa9", b"-", b"."],
     b"traceparent": [
         b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01",

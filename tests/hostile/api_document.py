@@ -110,6 +110,7 @@ class Call:
     def fields(self, body: Any) -> list[Field]:
         """Every field of the schema, and every place of a body that the schema leaves open."""
         found = dict(self._schema_fields(self.body_schema() or {}, (), 0))
+        found = {place: schema for place, schema in found.items() if _can_be_in(body, place)}
         for place in _places(body, ()):
             found.setdefault(place, {})
         return [Field(place, schema) for place, schema in found.items()]
@@ -155,6 +156,18 @@ class Call:
             ]
             schema = next((one for one in inner if one), {})
         return schema
+
+
+def _can_be_in(body: Any, place: Place) -> bool:
+    """Whether a place leads through objects and lists as the body has them, as far as it has any."""
+    for step in place:
+        if not isinstance(body, list if isinstance(step, int) else Mapping):
+            return False
+        try:
+            body = body[step]
+        except (KeyError, IndexError):
+            return True
+    return True
 
 
 def _places(value: Any, place: Place) -> Iterator[Place]:

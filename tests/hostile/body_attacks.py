@@ -183,7 +183,8 @@ def encoding_attacks(call: Call, target: bytes, body: Any, largest: int) -> Iter
         yield Attack("gzip", label, method, target, GZIP, raw)
     large = b'{"' + CANARY.encode() + b'":"' + b"x" * largest
     for size in (largest + 1, largest):
-        yield Attack("size", f"{size} bytes", method, target, JSON, large[: size - 2] + b'"}', refused=True)
+        whole = large[: size - 2] + b'"}'
+        yield Attack("size", f"{size} bytes", method, target, JSON, whole, refused=size > largest)
     for declared in (largest + 1, 10**15, 10**18):
         headers = [*JSON, (b"Content-Length", b"%d" % declared)]
         yield Attack("size", f"declared {declared}", method, target, headers, b"", refused=True, framed=True)

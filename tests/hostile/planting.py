@@ -5,11 +5,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from tests.hostile.address_attacks import path_of
 from tests.hostile.api_document import Call, Place
 from tests.hostile.attacks import Attack
 from tests.hostile.body_attacks import JSON, with_fragment
-from tests.hostile.stage import Stage
+from tests.hostile.stage import Stage, renamed
 
 #: Begins every word of the tenant whose data must not be seen.
 STEM = "cnrya"
@@ -21,6 +23,8 @@ IDEMPOTENCY_KEY = f"{STEM}-idempotency-key"
 #: Path parameters whose values are not a tenant's own.
 SHARED = frozenset({"country_code", "party_id"})
 
+_NOT_TAKEN = ("refused", "ignored")
+
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -29,6 +33,7 @@ class Planted:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._plain = dict(stage.known)
         self.marks: set[str] = set()
 
     @property
@@ -38,23 +43,26 @@ class Planted:
 
     async def plant(self) -> None:
         """Makes every call that stores something, with all the marked texts that it accepts."""
-        for call in self._stage.calls:
+        # what makes an id comes before what takes it
+        for call in sorted(self._stage.calls, key=lambda call: len(call.parameters("path"))):
             if call.method not in ("POST", "PUT", "PATCH"):
                 continue
+            names = {plain: self.known[name] for name, plain in self._plain.items()}
             for body in call.bodies():
-                await self._plant(call, body)
+                await self._plant(call, renamed(body, names))
         await self._stage.look()
 
     async def _plant(self, call: Call, body: Any) -> None:
         assert await self._is_taken(call, json.dumps(body).encode()), f"{call.name} refuses its own example"
         for place, schema in call.fields(body):
             mark = f"{STEM}-{'-'.join(map(str, place))}"
-            for value in (mark, {mark: mark}):
-                if _is_text(call, body, place, schema) == isinstance(value, str):
-                    changed = with_fragment(call, body, place, json.dumps(value).encode())
-                    if await self._is_taken(call, changed):
-                        body = json.loads(changed)
-                        self.marks.add(mark)
+            value = _marked(call, body, place, schema, mark)
+            if value is None:
+                continue
+            changed = with_fragment(call, body, place, json.dumps(value).encode())
+            if await self._is_taken(call, changed):
+                body = json.loads(changed)
+                self.marks.add(mark)
         keyed = json.dumps(body).encode()
         assert await self._is_taken(call, keyed, [(b"Idempotency-Key", IDEMPOTENCY_KEY.encode())])
         if isinstance(body, Mapping):
@@ -68,7 +76,10 @@ class Planted:
             call, Attack("plant", "", call.method.encode(), target, [*JSON, *(headers or [])], sent)
         )
         assert reply.status < 500, (call.name, reply)
-        return reply.status < 300
+        # frames of OCPP have a result each
+        return reply.status < 300 and not any(
+            msgspec.json.decode(reply.body).get(word) for word in _NOT_TAKEN
+        )
 
     def visible(self) -> set[str]:
         """The marks that the tenant itself sees, in all it can read."""
@@ -88,17 +99,17 @@ class Planted:
         return sorted(set(_UUID.findall(b"".join(self._stage.seen).decode())))
 
 
-def _is_text(call: Call, body: Any, place: Place, schema: Mapping[str, Any]) -> bool:
-    """Whether a text belongs there; else an object may."""
-    for step in place:
-        try:
+def _marked(call: Call, body: Any, place: Place, schema: Mapping[str, Any], mark: str) -> Any:
+    """What bears the mark at a place: a text, or an object where anything may be in it; None for another place."""
+    try:
+        for step in place:
             body = body[step]
-        except (KeyError, IndexError, TypeError):
-            break
-    else:
-        return isinstance(body, str)
-    kinds = [kind for one in call.alternatives(schema) for kind in _listed(one.get("type", "string"))]
-    return "object" not in kinds
+    except (KeyError, IndexError):
+        kinds = [kind for one in call.alternatives(schema) for kind in _listed(one.get("type", "string"))]
+        return {mark: mark} if "object" in kinds else mark
+    except TypeError:
+        return None
+    return mark if isinstance(body, str) else None
 
 
 def _listed(kind: str | list[str]) -> list[str]:

@@ -12,6 +12,8 @@ from tests.hostile.connection import Reply
 #: What a request gets that is no HTTP, or that names another address.
 ELSEWHERE = frozenset({400, 404, 405})
 PROBLEM = "application/problem+json"
+#: Headers that hold what a client sent, where it is sane.
+_SENT_BACK = frozenset({"x-request-id", "x-correlation-id"})
 _MEMBERS = {"type", "title", "status", "detail", "instance", "request_id", "code"}
 _ERROR_MEMBERS = {"loc", "pointer", "msg", "type"}
 #: Words of our own inside that no answer needs.
@@ -37,7 +39,7 @@ def _faults_of_refusal(call: Call, attack: Attack, reply: Reply) -> Iterator[str
     if attack.canary and attack.canary in reply.body:
         yield "the refusal repeats what was sent"
     if attack.canary and any(
-        attack.canary.decode() in value for name, value in reply.headers if name != "x-request-id"
+        attack.canary.decode() in value for name, value in reply.headers if name not in _SENT_BACK
     ):
         yield "a header of the refusal repeats what was sent"
     if any(name == "x-injected" for name, _ in reply.headers):
@@ -49,9 +51,10 @@ def _faults_of_refusal(call: Call, attack: Attack, reply: Reply) -> Iterator[str
 
 
 def _documented_types(call: Call, status: int) -> list[str]:
-    """The content types of a status; what is not documented is a problem document."""
-    response = call.operation["responses"].get(str(status))
-    return [PROBLEM] if response is None else list(call.resolved(response).get("content", {PROBLEM: {}}))
+    """The content types of a status; what is not documented is like the 401, which every call has."""
+    responses = call.operation["responses"]
+    response = responses.get(str(status), responses.get("401", {}))
+    return list(call.resolved(response).get("content", {PROBLEM: {}}))
 
 
 def problem_faults(reply: Reply) -> Iterator[str]:

@@ -18,6 +18,8 @@ from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 import chargewatch
+from chargewatch.domain import ids
+from chargewatch.domain.ids import LONGEST_ID
 from chargewatch.server.platform import problems
 from chargewatch.server.platform.ocpi_envelope import http_status
 from chargewatch.server.platform.problems import ProblemDocument
@@ -130,6 +132,18 @@ _ERROR_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     403: {"WWW-Authenticate": "The scope that is needed."},
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
+}
+_AN_ID: Final[Document] = {"minLength": 1, "maxLength": LONGEST_ID, "pattern": f"^{ids.GRAMMAR}$"}
+#: What stands in a path, where it is no id of the tenant's own.
+_PATH_PARAMETERS: Final[Mapping[str, Document]] = {
+    "country_code": {"pattern": "^[A-Za-z]{2}$"},
+    "party_id": {"pattern": "^[A-Za-z0-9]{3}$"},
+}
+_EXAMPLES: Final[Mapping[str, str]] = {
+    "session_id": "sess-abc-001",
+    "charging_station_id": "CP-NL-AMS-0042",
+    "country_code": "NL",
+    "party_id": "ABC",
 }
 #: What a request header looks like.
 _REQUEST_HEADERS: Final[Mapping[str, Document]] = {
@@ -297,7 +311,8 @@ def _parameters(route: Route, schemas: Schemas) -> list[Document]:
             "in": "path",
             "required": True,
             "description": operation.path.get(name, "An id, percent-encoded."),
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            "schema": {"type": "string", **_PATH_PARAMETERS.get(name, _AN_ID)},
+            **({"example": _EXAMPLES[name]} if name in _EXAMPLES else {}),
         }
         for name in re.findall(r"{(\w+)}", route.path)
     ]

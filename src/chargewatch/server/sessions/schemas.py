@@ -7,20 +7,21 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from chargewatch.domain import ids
 from chargewatch.domain.categories import Category
 from chargewatch.domain.data_quality import DataQualityNote
 from chargewatch.domain.decimals import LONGEST
+from chargewatch.domain.ids import LONGEST_ID
 from chargewatch.domain.verdict import Anomaly
 
 # Patterns are for readers of the OpenAPI document (ECMA-262); what is checked is in `domain` and `payloads`.
 _NO_CONTROLS = r"^[^\x00-\x1f]*$"
-_ID = r"[^\s/\x00-\x1f\x7f-\x9f](?:[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f])?$"
 _DECIMAL = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?$"
-_ID_SIZE = {"minLength": 1, "maxLength": 255}
+_ID_SIZE = {"minLength": 1, "maxLength": LONGEST_ID}
 
 Name = Annotated[str, Meta(max_length=255, extra_json_schema={"pattern": _NO_CONTROLS})]
-ExternalId = Annotated[str, Meta(extra_json_schema={**_ID_SIZE, "pattern": rf"^(?!\.{{1,2}}$){_ID}"})]
-SessionId = Annotated[str, Meta(extra_json_schema={**_ID_SIZE, "pattern": rf"^(?!\.{{1,2}}$|batch$){_ID}"})]
+ExternalId = Annotated[str, Meta(extra_json_schema={**_ID_SIZE, "pattern": rf"^{ids.GRAMMAR}$"})]
+SessionId = Annotated[str, Meta(extra_json_schema={**_ID_SIZE, "pattern": rf"^(?!batch$){ids.GRAMMAR}$"})]
 Instant = Annotated[
     str,
     Meta(
