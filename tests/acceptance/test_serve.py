@@ -139,8 +139,8 @@ def session(session_id: str, readings: int = 3) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *arguments: str) -> Iterator[Service]:
-    service = Service(folder, *arguments)
+def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Service]:
+    service = Service(folder, *arguments, **settings)
     try:
         yield service
     finally:

@@ -1,8 +1,7 @@
-"""The contract's sections 3 and 4, sentence by sentence: upserts, versions, long sessions, the list, erasure."""
+"""The contract's section 3, sentence by sentence: upserts, ends, versions, the list, erasure."""
 
 import asyncio
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -12,7 +11,6 @@ import pytest
 
 from chargewatch.client import (
     AsyncClient,
-    BucketRange,
     MeterValue,
     NotFound,
     PreconditionFailed,
@@ -240,81 +238,6 @@ async def test_a_late_reading_reopens_a_session(client: AsyncClient) -> None:
     assert (await client.create_session(name, "CP-1", stalled(start))).is_anomaly is True
     state = await client.update_session(name, register(300, start=start + timedelta(minutes=22)))
     assert (state.is_anomaly, state.was_anomalous) == (False, True)
-
-
-# --- long sessions -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("minutes", "length"),
-    [((0, 15, 30), 3), ((0, 14.9, 29.9), 2), ((0, 1, 359), 24), ((0, 1, 360), 24), ((0, 300, 500), 14)],
-)  # fmt: skip
-async def test_units_are_quarters_of_an_hour_since_the_windows_first_reading(
-    client: AsyncClient, minutes: Sequence[float], length: int
-) -> None:
-    values = [MeterValue(START + timedelta(minutes=m), 1000 * i, unit="Wh") for i, m in enumerate(minutes)]
-    assert (await client.create_session(new_id(), "CP-1", values)).sequence_length == length
-
-
-@pytest.mark.parametrize("earlier_hours", [0, 4])
-async def test_ranges_are_those_of_the_readings_that_show_the_anomaly(
-    client: AsyncClient, earlier_hours: int
-) -> None:
-    """A fall from 11:00 to 11:45 in a window that begins at 10:00 is in units 4 to 7."""
-    values = [
-        MeterValue(START + timedelta(minutes=m), 20000 + 100 * m, unit="Wh") for m in (0, 15, 30, 45, 60)
-    ]
-    values += [
-        MeterValue(START + timedelta(minutes=m), 5000 + 100 * m, unit="Wh") for m in range(105, 361, 15)
-    ]
-    before = range(-60 * earlier_hours, 0, 15)
-    values += [MeterValue(START + timedelta(minutes=m), 20000 + 10 * m, unit="Wh") for m in before]
-    state = await client.create_session(new_id(), "CP-1", values)
-    (anomaly,) = state.anomalies
-    assert anomaly.bucket_range == BucketRange(start_unit=4, end_unit=7)
-    assert anomaly.time_range.start_timestamp == START + timedelta(hours=1)
-    assert anomaly.time_range.end_timestamp == START + timedelta(hours=1, minutes=45)
-    assert state.sequence_length == 24
-
-
-async def test_what_happened_before_the_window_is_past_and_stays_known(client: AsyncClient) -> None:
-    station = f"CP-{uuid4()}"
-    values = register(*FALL, *range(2000, 20000, 1000))
-    name = new_id()
-    state = await client.create_session(name, station, values)
-    assert (state.is_anomaly, len(state.anomalies), state.past_anomalies) == (True, 1, [])
-    later = register(*range(20000, 60000, 1000), start=START + timedelta(minutes=15 * len(values)))
-    state = await client.update_session(name, later)
-    assert (state.is_anomaly, state.anomalies, state.was_anomalous) == (False, [], True)
-    assert [a.category for a in state.past_anomalies] == ["KWH_DECREASE"]
-    assert state.energy_kwh == 10 + 58, "all readings are kept and count"
-    assert len((await client.get_session(name)).meter_values) == len(values) + len(later)
-    for was_anomalous, is_anomaly, found in ((True, False, 1), (False, None, 0), (None, True, 0)):
-        page = await client.list_sessions(
-            charging_station_id=station, was_anomalous=was_anomalous, is_anomaly=is_anomaly
-        )
-        assert (page.total, len(page.items)) == (found, found)
-    assert (await client.get_station(station)).anomalous_sessions == 0, "what counts is the newest"
-
-
-async def test_a_zero_session_is_one_as_a_whole(client: AsyncClient) -> None:
-    ended = START + timedelta(hours=10)
-    nothing = await client.create_session(new_id(), "CP-1", register(*[0] * 40), ended_at=ended)
-    (anomaly,) = nothing.anomalies
-    assert (anomaly.category, anomaly.time_range.start_timestamp) == ("ZERO_SESSION", START)
-    assert anomaly.bucket_range == BucketRange(start_unit=0, end_unit=23)
-    delivered = await client.create_session(
-        new_id(), "CP-1", register(0, 2000, 3500, 4000, *[4100] * 36), ended_at=ended
-    )
-    assert "ZERO_SESSION" not in {a.category for a in delivered.anomalies}
-
-
-async def test_the_score_decides(client: AsyncClient) -> None:
-    for values in (NORMAL, register(*FALL), register(0, 0, 0)):
-        state = await client.create_session(new_id(), "CP-1", values)
-        assert state.anomaly_score is not None
-        assert state.is_anomaly == (state.anomaly_score >= 0.5) == bool(state.anomalies)
-        assert state.is_incident is False
 
 
 # --- versions ----------------------------------------------------------------------------------------------
