@@ -377,12 +377,14 @@ class SessionService:
         readings: ReadingSet,
         now: datetime,
     ) -> SessionRow:
-        """Returns the row with its verdict; sessions that newly turn out to overlap are to be judged again."""
+        """Returns the row with its verdict; sessions that it no longer or newly overlaps are to be judged again."""
+        before: list[UUID] = []
+        if opened.row is not None and rows.is_overlapping(opened.row):
+            before = await repository.overlapping_sessions(connection, tenant_id, opened.row)
         after, overlapping = await self._judge.judged_row(
             connection, tenant_id, row, opened.facts, readings, now
         )
-        if overlapping and not (opened.row is not None and rows.is_overlapping(opened.row)):
-            await repository.ask_for_rechecks(connection, tenant_id, overlapping)
+        await repository.ask_for_rechecks(connection, tenant_id, sorted({*before} ^ {*overlapping}))
         return after
 
 
