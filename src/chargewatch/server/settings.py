@@ -117,7 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_size: Annotated[int, Setting(integer(1, 1000), "database connections of one process, at most")] = 10
     pool_timeout_s: Annotated[
         float, Setting(seconds(0.001, 60), "how long a call waits for a free database connection")
-    ] = 2.0
+    ] = 1.5
     database_silence_s: Annotated[
         float, Setting(seconds(0.01, 60), "a database that answers nothing for this long is taken to hang")
     ] = 1.2

@@ -63,13 +63,12 @@ def location(body: SessionIn) -> Whereabouts:
     station = body.charging_station_id if body.charging_station_id is not None else body.charging_point_id
     if station is None:
         raise InvalidField(("charging_station_id",), "is required", "missing")
-    if body.charging_station_id is not None and body.charging_point_id not in (
-        None,
-        body.charging_station_id,
-    ):
+    checked = _checked((name,), external_id, station)
+    other = body.charging_point_id
+    if other is not None and _checked(("charging_point_id",), external_id, other) != checked:
         raise InvalidField(("charging_point_id",), "differs from charging_station_id, whose other name it is")
     return Whereabouts(
-        _checked((name,), external_id, station),
+        checked,
         _optional_id("evse_id", body.evse_id),
         _optional_id("connector_id", body.connector_id),
     )
@@ -115,11 +114,12 @@ def _short_number(text: str) -> float:
 
 
 def _depth(value: object) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
+    """Returns how deep a value is nested; in a loop, because what was sent may be deeper than calls can be."""
+    deepest, level = 0, [value]
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        deepest += 1
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return deepest
 
 
 def readings(values: Sequence[MeterValueIn] | None) -> list[Reading]:
