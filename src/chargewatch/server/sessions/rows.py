@@ -1,5 +1,6 @@
 """A session as one row: what is stored of it, and what calls and verdicts make of it. Pure functions."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -168,11 +169,34 @@ _Members = dict[str, msgspec.Raw]
 
 
 def _same_json(a: str, b: str) -> bool:
-    return a == b or bool(msgspec.json.decode(a) == msgspec.json.decode(b))
+    """Tells whether two documents say the same; to Python ``true`` and ``1.0`` were the same as ``1``."""
+    return a == b or _value(a) == _value(b)
+
+
+def _value(document: str) -> object:
+    return json.loads(document, parse_int=_Number, parse_float=_Number)
+
+
+class _Number(str):
+    """A number with its digits, which no text equals."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Number) and str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        return str.__hash__(self)
 
 
 def next_version(
-    row: SessionRow, readings: ReadingSet, change: Change, now: datetime, *, replaced: bool
+    row: SessionRow,
+    readings: ReadingSet,
+    change: Change,
+    now: datetime,
+    created_at: datetime,
+    *,
+    replaced: bool,
 ) -> SessionRow:
     """Returns the next version of a row, with what follows from its readings.
 
@@ -186,7 +210,7 @@ def next_version(
         reading_count=len(readings),
         duplicate_count=kept * row.duplicate_count + change.duplicates,
         out_of_order_count=kept * row.out_of_order_count + change.out_of_order,
-        begins_at=row.started_at or (from_microseconds(span[0]) if span else row.begins_at),
+        begins_at=row.started_at or (from_microseconds(span[0]) if span else created_at),
         last_reading_at=from_microseconds(span[1]) if span else None,
     )
 
