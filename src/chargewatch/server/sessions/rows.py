@@ -1,5 +1,6 @@
 """A session as one row: what is stored of it, and what calls and verdicts make of it. Pure functions."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -168,7 +169,12 @@ _Members = dict[str, msgspec.Raw]
 
 
 def _same_json(a: str, b: str) -> bool:
-    return a == b or bool(msgspec.json.decode(a) == msgspec.json.decode(b))
+    """Tells whether two documents say the same. Python's values would not do: to them, true equals 1."""
+    return a == b or _canonical(a) == _canonical(b)
+
+
+def _canonical(text: str) -> str:
+    return json.dumps(json.loads(text), sort_keys=True)
 
 
 def next_version(
@@ -256,6 +262,22 @@ def is_overlapping(row: SessionRow) -> bool:
         return False
     notes = msgspec.json.decode(row.verdict, type=StoredVerdict).data_quality
     return any(note.code == NoteCode.OVERLAPS_SESSION for note in notes)
+
+
+def gives_up(before: SessionRow, after: SessionRow) -> bool:
+    """Tells whether a change takes a session away from a place or time at which others may overlap it."""
+    if before.connector_id is None or _ends_at(before) is None:
+        return False
+    place, new_place = (
+        (row.station_id, row.evse_id or "", row.connector_id or "") for row in (before, after)
+    )
+    ended, ends = _ends_at(before), _ends_at(after)
+    shorter = ends is None or (ended is not None and ends < ended) or after.begins_at > before.begins_at
+    return place != new_place or shorter
+
+
+def _ends_at(row: SessionRow) -> datetime | None:
+    return row.ended_at or row.last_reading_at
 
 
 def same_verdict(a: SessionRow, b: SessionRow) -> bool:

@@ -171,9 +171,8 @@ class SessionService:
             opened = _opened(found)
             assert opened.row is not None
             _check_version(opened.row, expected_version)
-            if rows.is_overlapping(opened.row):
-                others = await repository.overlapping_sessions(connection, tenant_id, opened.row)
-                await repository.ask_for_rechecks(connection, tenant_id, others)
+            others = await repository.overlapping_sessions(connection, tenant_id, opened.row)
+            await repository.ask_for_rechecks(connection, tenant_id, others)
             await repository.delete_session(connection, tenant_id, opened.row.session_id)
             return opened.row.external_id
 
@@ -201,11 +200,12 @@ class SessionService:
         after, _ = await self._judge.judged_row(
             connection, tenant_id, row._replace(version=row.version + 1), opened.facts, readings, utc_now()
         )
-        changed = not rows.same_verdict(row, after)
-        stored = after if changed else row._replace(recheck_at=after.recheck_at)
-        await repository.update_session(connection, tenant_id, stored, [], replace=False)
+        if rows.same_verdict(row, after):
+            await repository.set_recheck(connection, tenant_id, session_id, after.recheck_at)
+            return False
+        await repository.update_session(connection, tenant_id, after, [], replace=False)
         self._sessions.take((tenant_id, row.external_id))
-        return changed
+        return True
 
     async def _create_or_change(
         self, tenant_id: UUID, external_id: str, where: Whereabouts, push: Push
@@ -311,6 +311,8 @@ class SessionService:
             row = rows.next_version(
                 row, readings, change if added else _NOTHING_NOTICED, now, replaced=replaces
             )
+            if rows.gives_up(before, row):
+                return None
             judgement = await self._judge.judgement(row, known.facts, readings, now)
             verdict = judgement.verdict
             if judgement.failed or (verdict is not None and verdict.is_anomaly):
@@ -373,12 +375,14 @@ class SessionService:
         readings: ReadingSet,
         now: datetime,
     ) -> SessionRow:
-        """Returns the row with its verdict; sessions that newly turn out to overlap are to be judged again."""
+        """Returns the row with its verdict; sessions that it newly overlaps, or no longer, are to be judged again."""
         after, overlapping = await self._judge.judged_row(
             connection, tenant_id, row, opened.facts, readings, now
         )
-        if overlapping and not (opened.row is not None and rows.is_overlapping(opened.row)):
-            await repository.ask_for_rechecks(connection, tenant_id, overlapping)
+        before: list[UUID] = []
+        if opened.row is not None and (rows.is_overlapping(opened.row) or rows.gives_up(opened.row, row)):
+            before = await repository.overlapping_sessions(connection, tenant_id, opened.row)
+        await repository.ask_for_rechecks(connection, tenant_id, {*overlapping} ^ {*before})
         return after
 
 
@@ -418,4 +422,6 @@ def _merge(
         before.apply(change.added)
         return before, change.added, change
     after, change = ReadingSet.replacing(readings)
-    return after, [] if after.same_as(before) else change.added, change
+    if after.same_as(before):  # what is stored stays, to the letter
+        return before, [], change
+    return after, change.added, change
