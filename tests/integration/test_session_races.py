@@ -298,7 +298,7 @@ async def test_what_is_remembered_was_committed_wherever_a_call_was_cut_off(
         readings = [*SOUND, at(30, 2700 + visit)] if replaces else [at(30 + visit, 2700 + 90 * visit)]
         work = first.change(tenant, name, UNCHANGED, readings, replace=replaces)
         was_cut = await _Cut(visit).run(work)
-        known = first._sessions._sessions.get((tenant, name))
+        known, _ = first._sessions._sessions.get((tenant, name), (None, 0))
         stored, kept = await second.get(tenant, name)
         if known is not None:
             assert (known.stored, known.readings.ordered()) == (stored, kept)

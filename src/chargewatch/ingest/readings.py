@@ -7,6 +7,7 @@ the later one counts (contract, section 2).
 import functools
 import math
 from collections.abc import Iterable, Sequence
+from sys import getsizeof
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -36,8 +37,8 @@ from chargewatch.ingest.columns import AHEAD_US, EARLIEST_SANE_US, ReadingColumn
 
 _UNIT_NAMES: Final = tuple(unit.name for unit in UNITS)
 _MEASURAND_NAMES: Final = tuple(m.value for m in MEASURANDS)
-#: Sources that are remembered; a fleet has some dozens.
-_REMEMBERED_SOURCES: Final = 4096
+#: Sources that are remembered; a fleet has some dozens. Their names are the client's: at most some 7 MB.
+_REMEMBERED_SOURCES: Final = 1024
 _END: Final = CONTEXTS[CONTEXT_CODES["transaction.end"]]
 
 
@@ -187,6 +188,12 @@ class ReadingSet:
         """Returns the first and the last instant that no clock fault shows in, None without any."""
         sane = [k[0] for k in self._by_key if EARLIEST_SANE_US <= k[0] <= now_us + AHEAD_US]
         return (min(sane), max(sane)) if sane else None
+
+    def size(self) -> tuple[int, int]:
+        """Returns how many readings there are, and the bytes of their texts and of their sources' names."""
+        sources = {id(reading.source): reading.source for reading in self._by_key.values()}
+        texts = sum([getsizeof(reading.text) for reading in self._by_key.values()])
+        return len(self), texts + sum(getsizeof(name) for source in sources.values() for name in source)
 
     def has_end(self) -> bool:
         """Tells whether a reading was taken at ``Transaction.End``."""
