@@ -9,6 +9,7 @@ import msgspec
 
 from chargewatch.domain.ids import external_id
 from chargewatch.ingest.readings import Reading
+from chargewatch.server.analysis.service import aside_if_large
 from chargewatch.server.db.connection import Connection, Row
 from chargewatch.server.db.contention import retrying
 from chargewatch.server.db.engine import Database
@@ -280,11 +281,15 @@ def _uuid(text: str) -> UUID | None:
 async def load_readings(connection: Connection, tenant_id: UUID, session_id: UUID) -> list[Reading]:
     """Returns the stored readings in the order in which they were acknowledged."""
     rows = await connection.fetch(
-        "SELECT encoding, payload FROM reading_chunks WHERE tenant_id = $1 AND session_id = $2 ORDER BY sequence",
+        "SELECT encoding, payload, reading_count FROM reading_chunks"
+        " WHERE tenant_id = $1 AND session_id = $2 ORDER BY sequence",
         tenant_id,
         session_id,
     )
-    return [reading for row in rows for reading in chunks.decode(row["encoding"], row["payload"])]
+    return await aside_if_large(
+        sum([row["reading_count"] for row in rows]),
+        lambda: [reading for row in rows for reading in chunks.decode(row["encoding"], row["payload"])],
+    )
 
 
 async def insert_session(

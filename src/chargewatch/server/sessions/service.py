@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from chargewatch.ingest.readings import Change, Reading, ReadingSet
-from chargewatch.server.analysis.service import Analyser
+from chargewatch.server.analysis.service import Analyser, aside_if_large
 from chargewatch.server.clock import utc_now
 from chargewatch.server.db.connection import Connection, Row
 from chargewatch.server.db.engine import Database
@@ -334,10 +334,13 @@ class SessionService:
     ) -> Known | None:
         """Merges a push into what is stored, judges the result and stores both; None: the session is not new."""
         _check_version(opened.row, push.expected_version)
-        before = ReadingSet()
+        stored_readings: list[Reading] = []
         if opened.row is not None:
-            before.apply(await repository.load_readings(connection, tenant_id, opened.row.session_id))
-        readings, added, change = _merge(before, push.readings, replaces=push.replaces)
+            stored_readings = await repository.load_readings(connection, tenant_id, opened.row.session_id)
+        readings, added, change = await aside_if_large(
+            len(stored_readings) + len(push.readings),
+            lambda: _merge(ReadingSet(stored_readings), push.readings, replaces=push.replaces),
+        )
         if len(readings) > MOST_READINGS:
             raise TooManyReadings
         now = utc_now()
