@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
@@ -49,9 +49,16 @@ METADATA = [None, None, "{}", '{"a": 1}', '{"a": true}', '{"b": [1.5], "a": 1}']
 KINDS = ["post", "post", "append", "append", "patch", "patch", "put", "delete"]
 
 
+def normal(call: Call) -> Call:
+    """What the ways in cannot express: an append has no If-Match, a PUT has readings."""
+    if call.kind == "append":
+        return replace(call, expected=None)
+    return replace(call, kind="patch") if call.kind == "put" and not call.readings else call
+
+
 def _call(session: str) -> st.SearchStrategy[Call]:
     shapes = sorted(SHAPES) if session != "c" else SOUND
-    return st.builds(
+    built = st.builds(
         Call,
         kind=st.sampled_from(KINDS),
         session=st.just(session),
@@ -62,12 +69,21 @@ def _call(session: str) -> st.SearchStrategy[Call]:
         ended=st.sampled_from([None, None, None, 60]),
         expected=st.sampled_from([None, None, None, 1, 2, 3]),
     )
+    return built.map(normal)
+
+
+class Step(NamedTuple):
+    """A call in one of the processes, by the UUID or the client's own id; None is a round of housekeeping."""
+
+    process: int
+    by_uuid: bool
+    call: Call | None
 
 
 calls = st.sampled_from(["a", "b", "c"]).flatmap(_call)
 processes = st.integers(0, 1)
-#: (process, by UUID, call); None is a round of housekeeping.
-step = st.tuples(processes, st.booleans(), st.one_of(calls, calls, calls, st.none()))
+step = st.builds(Step, processes, st.booleans(), st.one_of(calls, calls, calls, st.none()))
+met = st.builds(Step, processes, st.just(value=False), _call("a"))
 steps = st.lists(step, min_size=6, max_size=24)
 
 
@@ -95,13 +111,6 @@ async def make(service: SessionService, tenant: UUID, call: Call, name: str) -> 
     return await service.change(
         tenant, name, attributes, readings, replace=replaces, expected_version=call.expected
     )
-
-
-def normal(call: Call) -> Call:
-    """What the ways in cannot express: an append has no If-Match, a PUT has readings."""
-    if call.kind == "append":
-        return replace(call, expected=None)
-    return replace(call, kind="patch") if call.kind == "put" and not call.readings else call
 
 
 async def outcome(service: SessionService, tenant: UUID, call: Call, name: str) -> Stored | str | None:
@@ -181,20 +190,24 @@ class _Tenant:
             rows = await connection.fetch("SELECT external_id, version FROM sessions")
         return {row[0]: row[1] for row in rows}
 
-    async def one(self, store: Store, step: tuple[int, bool, Call | None]) -> None:
+    async def made(self, step: Step) -> Stored | str | None:
+        """What a step's call gave."""
+        assert step.call is not None
+        name = self.uuids.get(step.call.session, step.call.session) if step.by_uuid else step.call.session
+        answer = await outcome(self.services[step.process], self.tenant, step.call, name)
+        if isinstance(answer, Stored):
+            self.uuids[step.call.session] = str(answer.row.session_id)
+        return answer
+
+    async def one(self, store: Store, step: Step) -> None:
         """One step, on both."""
-        process, by_uuid, call = step
-        if call is None:
+        if step.call is None:
             await self.settle(store)
             return
-        call = normal(call)
-        name = self.uuids.get(call.session, call.session) if by_uuid else call.session
-        gone = by_uuid and name != call.session and call.session not in store.sessions
-        answer = await outcome(self.services[process], self.tenant, call, name)
-        assert version_of(answer) == twin_outcome(store, call), (call, gone)
+        answer = await self.made(step)
+        assert version_of(answer) == twin_outcome(store, step.call), step
         if isinstance(answer, Stored):
-            self.uuids[call.session] = str(answer.row.session_id)
-            stored, _ = await self.services[1 - process].get(self.tenant, call.session)
+            stored, _ = await self.services[1 - step.process].get(self.tenant, step.call.session)
             assert stored == answer, "what is answered is what is stored"
 
 
@@ -232,15 +245,109 @@ def test_two_processes_are_one_store(settings_: Settings, address: DatabaseAddre
         suppress_health_check=EVERYTHING,
     )
     @given(steps)
-    def histories(history: list[Any]) -> None:
+    def histories(history: list[Step]) -> None:
         async def work(tenant: _Tenant) -> None:
             store = Store()
-            for step in history:
-                await tenant.one(store, step)
-                await check(tenant.services[step[0]], tenant.tenant, store)
+            for one in history:
+                await tenant.one(store, one)
+                await check(tenant.services[one.process], tenant.tenant, store)
             await tenant.settle(store)
             assert (await verify(tenant.database, [tenant.tenant])).differences == []
 
         with_tenant(settings_, address, work)
 
     histories()
+
+
+# --- two calls at once -------------------------------------------------------------------------------------
+
+
+async def meet(tenant: _Tenant, first: Step, second: Step, *, hold: bool) -> list[int | str]:
+    """Makes two calls at once; the first one is held right before it stores until the other is done or waits."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    judge = tenant.services[first.process]._judge
+    judgement = judge.judgement
+
+    async def held(*arguments: Any) -> Any:
+        found = await judgement(*arguments)
+        if not reached.is_set():
+            reached.set()
+            await go_on.wait()
+        return found
+
+    if hold:
+        judge.judgement = held  # type: ignore[method-assign]
+    running = asyncio.ensure_future(tenant.made(first))
+    if hold:
+        await asyncio.wait([running, asyncio.ensure_future(reached.wait())], return_when="FIRST_COMPLETED")
+        judge.judgement = judgement  # type: ignore[method-assign]
+    other = asyncio.ensure_future(tenant.made(second))
+    if hold:
+        await waits(tenant.database, other)
+    go_on.set()
+    reached.set()
+    return [version_of(await running), version_of(await other)]
+
+
+async def waits(database: Database, running: "asyncio.Future[Any]") -> None:
+    """Returns when a call is done, or waits for another transaction, or for its turn in the process."""
+    asks = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    asked = 0
+    while not running.done() and asked < ROUND_TRIPS:
+        if (await database.fetch_without_tenant(asks))[0][0]:
+            return
+        asked += 1
+
+
+#: After so many of another statement a call that has not got anywhere waits for its turn.
+ROUND_TRIPS = 25
+
+
+def test_two_calls_at_once_are_one_after_the_other(settings_: Settings, address: DatabaseAddress) -> None:
+    """In one of the two orders: what both answer and what is stored then."""
+
+    @settings(
+        max_examples=120,
+        phases=PHASES,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=EVERYTHING,
+    )
+    @given(st.lists(step, max_size=4), st.lists(st.tuples(met, met, st.booleans()), min_size=1, max_size=4))
+    def meetings(history: list[Step], pairs: list[tuple[Step, Step, bool]]) -> None:
+        async def work(tenant: _Tenant) -> None:
+            store = Store()
+            for one in history:
+                await tenant.one(store, one)
+            for first, second, hold in pairs:
+                answers = await meet(tenant, first, second, hold=hold)
+                stores = []
+                for order in ((0, 1), (1, 0)):
+                    other = store.copy()
+                    expected: dict[int, int | str] = {}
+                    for place in order:
+                        expected[place] = twin_outcome(other, (first, second)[place].call)
+                    if [expected[0], expected[1]] == answers:
+                        stores.append(other)
+                assert stores, (first, second, answers)
+                store = await fitting(tenant, stores)
+            assert (await verify(tenant.database, [tenant.tenant])).differences == []
+
+        with_tenant(settings_, address, work)
+
+    meetings()
+
+
+async def fitting(tenant: _Tenant, stores: list[Store]) -> Store:
+    """Returns the store that equals what is stored; where both orders give the same answers they may differ."""
+    for store in stores[:-1]:
+        try:
+            await check(tenant.services[0], tenant.tenant, store)
+        except AssertionError:
+            continue
+        return store
+    await check(tenant.services[0], tenant.tenant, stores[-1])
+    return stores[-1]
