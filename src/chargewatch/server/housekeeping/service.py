@@ -23,7 +23,7 @@ from chargewatch.server.sessions.service import SessionService
 #: Sessions of one tenant that are judged, or erased, in one step.
 STEP_SESSIONS: Final = 200
 #: A count with more entries than this is folded into one.
-MOST_ENTRIES: Final = 64
+MOST_ENTRIES: Final = 16
 #: Before every time and every UUID that is stored.
 _BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 _BEFORE_ALL: Final = UUID(int=0)

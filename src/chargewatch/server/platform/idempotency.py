@@ -6,6 +6,7 @@ gets that answer (``Idempotent-Replayed: true``); while the first call runs, 409
 that is refused or fails keeps nothing and frees the key; a crash frees it when the claim ends.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
@@ -102,7 +103,11 @@ class Idempotency:
             raise invalid_field(("Idempotency-Key",), message, "invalid_idempotency_key")
         route = f"{request.scope['method']} {request.scope['path_template']}"
         claim = _Claim(request.auth.tenant_id, route, sent.decode("ascii"), uuid4())
-        earlier = await self._claim(claim, fingerprint(request))
+        try:
+            earlier = await self._claim(claim, fingerprint(request))
+        except asyncio.CancelledError:  # the claim may be stored all the same
+            await self._free(claim)
+            raise
         if earlier is not None:
             return earlier
         try:
