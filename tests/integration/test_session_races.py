@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chargewatch.domain.data_quality import NoteCode
-from chargewatch.ingest.readings import Reading, source_of
+from chargewatch.ingest.readings import Reading, source_of, text_bytes
 from chargewatch.server.analysis.service import Analyser
 from chargewatch.server.clock import microseconds
 from chargewatch.server.db.address import DatabaseAddress
@@ -302,6 +302,7 @@ async def test_what_is_remembered_was_committed_wherever_a_call_was_cut_off(
         stored, kept = await second.get(tenant, name)
         if known is not None:
             assert (known.stored, known.readings.ordered()) == (stored, kept)
+            assert known.text_bytes >= text_bytes(kept)
         assert first._sessions._turns == {}
         expected = stored.row.version + 1
         follow = await first.change(tenant, name, UNCHANGED, [at(-5, visit)], replace=False)
@@ -380,3 +381,48 @@ async def test_the_first_and_the_last_day_of_time(
     await second.change(tenant, name, UNCHANGED, [at(30, 200)], replace=False)
     await second.recheck(tenant, stored.row.session_id)
     assert (await first.get(tenant, name))[0].row.begins_at == started
+
+
+# --- stations whose attributes change ----------------------------------------------------------------------
+
+
+async def test_a_verdict_is_on_the_station_as_it_is(
+    database: Database, processes: tuple[SessionService, SessionService], tenant: UUID
+) -> None:
+    """What a process remembers of a station is compared: a flat hour is an anomaly unless the operator manages it."""
+    where = new_where()
+    flat = [at(0, 0), at(10, 2000), at(20, 4000), at(30, 6000)]
+    flat += [*(at(m, 6000) for m in range(40, 100, 10)), at(110, 8000), at(120, 10_000)]
+    ended = UNCHANGED._replace(ended_at=START + timedelta(minutes=125))
+    for managed in (True, False, True):
+        async with database.tenant_transaction(tenant) as connection:
+            await connection.execute(
+                "INSERT INTO stations (tenant_id, external_id, managed) VALUES ($1, $2, $3)"
+                " ON CONFLICT (tenant_id, external_id) DO UPDATE SET managed = excluded.managed",
+                tenant,
+                where.station,
+                managed,
+            )
+        verdicts = []
+        for process in (*processes, *processes):
+            elsewhere = where._replace(connector_id=f"c-{uuid4()}")
+            stored = await process.upsert(tenant, name := new_id(), elsewhere, UNCHANGED, flat[:3])
+            stored = await process.change(tenant, name, ended, flat, replace=False)
+            assert not await processes[0].recheck(tenant, stored.row.session_id)
+            verdicts.append(stored.row.is_anomaly)
+        assert verdicts == [not managed] * 4
+
+
+async def test_a_station_that_changes_between_two_pushes_is_looked_up(
+    database: Database, processes: tuple[SessionService, SessionService], tenant: UUID
+) -> None:
+    where, name = new_where(), new_id()
+    first, _ = processes
+    await first.upsert(tenant, name, where, UNCHANGED, SOUND)
+    async with database.tenant_transaction(tenant) as connection:
+        await connection.execute(
+            "UPDATE stations SET rated_power_kw = 3 WHERE external_id = $1", where.station
+        )
+    stored = await first.change(tenant, name, UNCHANGED, [at(30, 2700)], replace=False)
+    known, _ = first._sessions._sessions[(tenant, name)]
+    assert (stored.row.version, known.facts.rated_power_kw) == (2, 3)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chargewatch.ingest.readings import Reading, ReadingSet, Source
+from chargewatch.ingest.readings import Reading, ReadingSet, Source, text_bytes
 from chargewatch.server.sessions import rows
 from chargewatch.server.sessions.known import LONGEST_SESSION, Known, KnownSessions
 from chargewatch.server.sessions.rows import StationFacts, Stored, Times
@@ -34,7 +34,8 @@ def known(
     row = rows.new_row(f"s-{uuid4()}", uuid4(), NOW)._replace(metadata=metadata, verdict=verdict)
     sources = [REGISTER._replace(measurand=measurand(i)) if measurand else REGISTER for i in range(count)]
     readings = ReadingSet(Reading(60_000_000 * i, text(i), source) for i, source in enumerate(sources))
-    return Known(Stored(row, Times(NOW, NOW), "CP-1"), StationFacts(), readings)
+    stored = Stored(row, Times(NOW, NOW), "CP-1")
+    return Known(stored, StationFacts(), readings, text_bytes(readings.values()))
 
 
 def name_of(one: Known) -> tuple[UUID, str]:

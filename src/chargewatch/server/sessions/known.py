@@ -29,11 +29,15 @@ Name = tuple[UUID, str]
 
 
 class Known(NamedTuple):
-    """A session as it was after the last call on it in this process."""
+    """A session as it was after the last call on it in this process.
+
+    ``text_bytes`` are those of its readings (`text_bytes`), or more, where some took the place of others.
+    """
 
     stored: Stored
     facts: StationFacts
     readings: ReadingSet
+    text_bytes: int
 
 
 class KnownSessions:
@@ -83,10 +87,8 @@ class KnownSessions:
 def _size(known: Known) -> int:
     """Returns about how many bytes a session takes: its texts are the client's, and may be long."""
     row = known.stored.row
-    readings, texts = known.readings.size()
-    return (
-        _SESSION_BYTES + getsizeof(row.metadata) + getsizeof(row.verdict) + _READING_BYTES * readings + texts
-    )
+    texts = getsizeof(row.metadata) + getsizeof(row.verdict) + known.text_bytes
+    return _SESSION_BYTES + _READING_BYTES * len(known.readings) + texts
 
 
 class KnownStations:

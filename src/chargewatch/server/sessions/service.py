@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from chargewatch.ingest.readings import Change, Reading, ReadingSet
+from chargewatch.ingest.readings import Change, Reading, ReadingSet, text_bytes
 from chargewatch.server.analysis.service import Analyser, aside_if_large
 from chargewatch.server.clock import utc_now
 from chargewatch.server.db.connection import Connection, Row
@@ -264,7 +264,7 @@ class SessionService:
         judging.count(verdict)
         times = Times(made.created_at, made.created_at)
         stored = Stored(row._replace(station_id=made.station_id), times, where.station)
-        self._sessions.put((tenant_id, external_id), Known(stored, facts, merged))
+        self._sessions.put((tenant_id, external_id), Known(stored, facts, merged, text_bytes(change.added)))
         return stored
 
     async def _change(self, tenant_id: UUID, session: str, push: Push) -> Stored:
@@ -324,7 +324,8 @@ class SessionService:
             if times is None:
                 return None
             stored = Stored(row, times, known.stored.station)
-            self._sessions.put(name, Known(stored, known.facts, readings))
+            kept = 0 if replaces else known.text_bytes
+            self._sessions.put(name, Known(stored, known.facts, readings, kept + text_bytes(added)))
         READINGS.inc(len(added))
         judging.count(verdict)
         return stored
@@ -367,7 +368,7 @@ class SessionService:
         stored = Stored(row, times, opened.station)
         if push.sealing is not None:
             await push.sealing(connection, stored)
-        return Known(stored, opened.facts, readings)
+        return Known(stored, opened.facts, readings, text_bytes(readings.values()))
 
     async def _judged(
         self,
