@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,8 @@ def session(session_id: str, readings: int = 3) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *arguments: str) -> Iterator[Service]:
-    service = Service(folder, *arguments)
+def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Service]:
+    service = Service(folder, *arguments, **settings)
     try:
         yield service
     finally:
@@ -332,6 +333,19 @@ def _fresh_call(service: Service) -> int:
 def _replace_one_under_load(service: Service) -> None:
     """Clients that go on calling while a process of two is stopped and replaced see no failure."""
     statuses: list[int] = []
+    with calling(service, statuses):
+        first = service.servers()[0]
+        first.send_signal(signal.SIGTERM)
+        assert eventually(lambda: not _alive(first))
+        assert eventually(lambda: len(service.servers()) == 2)
+        time.sleep(0.3)
+    assert len(statuses) > 20
+    assert set(statuses) == {200}
+
+
+@contextlib.contextmanager
+def calling(service: Service, statuses: list[int]) -> Iterator[None]:
+    """Four clients call all the while, and note what they get; what fails on the way raises."""
     done = threading.Event()
 
     def keep_calling() -> None:
@@ -339,19 +353,14 @@ def _replace_one_under_load(service: Service) -> None:
             while not done.is_set():
                 statuses.append(client.get(service.url + "/v1/sessions").status_code)
 
-    callers = [threading.Thread(target=keep_calling) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    first = service.servers()[0]
-    first.send_signal(signal.SIGTERM)
-    assert eventually(lambda: not _alive(first))
-    assert eventually(lambda: len(service.servers()) == 2)
-    time.sleep(0.3)
-    done.set()
-    for caller in callers:
-        caller.join()
-    assert len(statuses) > 20
-    assert set(statuses) == {200}
+    with ThreadPoolExecutor(4) as callers:
+        calls = [callers.submit(keep_calling) for _ in range(4)]
+        try:
+            yield
+        finally:
+            done.set()
+        for call in calls:
+            call.result()
 
 
 def _answering(service: Service) -> int:
@@ -360,6 +369,39 @@ def _answering(service: Service) -> int:
         httpx.get(service.url + "/healthz", trust_env=False)
     started = [line for line in service.lines() if line["event"] == "Application startup complete."]
     return len(started)
+
+
+def test_sighup_replaces_the_processes_without_losing_a_call(folder: Path) -> None:
+    with serving(folder, "--processes", "2") as service:
+        assert eventually(lambda: _answering(service) >= 2), service.log()
+        before = {server.pid for server in service.servers()}
+        statuses: list[int] = []
+        with calling(service, statuses):
+            service.process.send_signal(signal.SIGHUP)
+            assert eventually(lambda: "processes_replaced" in service.log(), 60), service.log()
+        after = {server.pid for server in service.servers()}
+        assert len(after) == 2
+        assert not before & after
+        assert len(statuses) > 20
+        assert set(statuses) == {200}, "a call failed while the processes were replaced"
+        assert "process_ended" not in service.log()
+        assert service.stop(signal.SIGTERM) == 0
+
+
+def test_a_replacement_that_cannot_start_leaves_the_others_alone(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--processes", "2") as service:
+        assert eventually(lambda: _answering(service) >= 2), service.log()
+        before = {server.pid for server in service.servers()}
+        (tmp_path / ".env").write_text("CHARGEWATCH_LOG_LEVEL=loud\n")
+        service.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: "replacement_failed" in service.log()), service.log()
+        assert eventually(lambda: {server.pid for server in service.servers()} == before)
+        assert service.post("still-there").status_code == 200
+        (tmp_path / ".env").unlink()
+        service.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: "processes_replaced" in service.log(), 60), service.log()
+        assert not before & {server.pid for server in service.servers()}
+        assert service.post("and-still").status_code == 200
 
 
 def test_processes_end_with_their_supervisor(folder: Path) -> None:

@@ -21,22 +21,25 @@ SECONDS = 3.0
 LEAST_RATIO = 0.5
 
 
-def body(session: str) -> bytes:
-    """A session of 25 register readings, one a minute."""
-    start = datetime(2026, 2, 27, 10, tzinfo=UTC)
+NAME, HOUR = "@" * 20, "#" * 13
+START = datetime(2026, 2, 27, 10, tzinfo=UTC)
+
+
+def template(client: int) -> bytes:
+    """A session of 25 register readings, one a minute of one hour, at the client's own connector."""
     values = [
         {
-            "timestamp": (start + timedelta(minutes=i)).isoformat().replace("+00:00", "Z"),
+            "timestamp": f"{HOUR}:{minute:02}:00Z",
             "measurand": "Energy.Active.Import.Register",
             "unit": "kWh",
-            "value": round(0.183 * i, 3),
+            "value": round(0.183 * minute, 3),
         }
-        for i in range(READINGS)
+        for minute in range(READINGS)
     ]
     return json.dumps(
         {
-            "session_id": session,
-            "charging_station_id": f"CP-{hash(session) % 50}",
+            "session_id": NAME,
+            "charging_station_id": f"CP-{client}",
             "connector_id": "1",
             "meter_values": values,
         }
@@ -50,6 +53,7 @@ class Load:
         parts = urlsplit(url)
         self._host, self._port, self._key = parts.hostname, parts.port, key
         self._round = 0
+        self._hours = 0
 
     async def rate(self, path: str) -> float:
         """Calls a second, all answered with 200."""
@@ -65,12 +69,14 @@ class Load:
             f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {self._key}\r\n"
             "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         )
-        template = body("@" * 20)
+        body = template(number)
         count = 0
         loop = asyncio.get_running_loop()
         while loop.time() < until:
             name = f"{self._round:03}-{number:02}-{count:013}"[:20].ljust(20, "x").encode()
-            sent = template.replace(b"@" * 20, name)
+            self._hours += 1  # one session after another, as at any connector
+            hour = (START + timedelta(hours=self._hours)).strftime("%Y-%m-%dT%H").encode()
+            sent = body.replace(NAME.encode(), name).replace(HOUR.encode(), hour)
             writer.write((head % len(sent)).encode() + sent)
             status = await reader.readuntil(b"\r\n\r\n")
             if not status.startswith(b"HTTP/1.1 200"):

@@ -1,13 +1,9 @@
-"""Bodies, queries, paths and the wire: what all calls promise, whichever slice answers (H2, H10, H14)."""
+"""Bodies, queries and paths: what all calls promise, whichever slice answers (H2, H10, H14)."""
 
 import asyncio
 import gzip
-import json
-import socket
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -17,12 +13,10 @@ from litestar import Router, get, post
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from chargewatch.server.platform.health import Draining
+from chargewatch.server.platform.body_memory import BodyLimits
 from chargewatch.server.platform.http import ApiRequest, json_response, read_json, read_query
-from chargewatch.server.platform.http_protocol import HttpProtocol
 from chargewatch.server.platform.openapi import Operation
-from chargewatch.server.platform.request_body import inflate, read_body
-from chargewatch.server.process import GracefulServer, ServeError, StopTimes, listen, url_of
+from chargewatch.server.platform.request_body import inflate
 from tests.asgi_driver import Driver, Reply, platform_app
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +44,7 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
     kind: Literal["a", "b"] | None = None
 
 
-_waiting: dict[str, asyncio.Event] = {}
+waiting: dict[str, asyncio.Event] = {}
 
 
 @post("/payload", opt={"scope": "write", "operation": Operation(summary="P", request=Payload)})
@@ -62,11 +56,6 @@ async def payload(request: ApiRequest) -> ASGIApp:
 @post("/small", opt={"scope": "write", "operation": Operation(summary="S", request=Payload)})
 async def small(request: ApiRequest) -> ASGIApp:
     return json_response({"length": len((await read_json(request, Payload, limit=LIMIT)).text)})
-
-
-@post("/slow", opt={"scope": "write", "operation": Operation(summary="L", request=Payload)})
-async def slow(request: ApiRequest) -> ASGIApp:
-    return json_response(len(await read_body(request, deadline_s=0.05)))
 
 
 @get("/filter", opt={"scope": "read", "operation": Operation(summary="F", query=Filter)})
@@ -86,7 +75,7 @@ async def part(name: FromPath[str]) -> ASGIApp:
 
 @get("/wait", opt={"scope": "read", "operation": Operation(summary="W")})
 async def wait() -> ASGIApp:
-    await _waiting["open"].wait()
+    await waiting["open"].wait()
     return json_response({"waited": True})
 
 
@@ -95,7 +84,7 @@ async def large() -> ASGIApp:
     return json_response("x" * 20 * MIB)
 
 
-ROUTER = Router("/v1", route_handlers=[payload, small, slow, filtered, thing, part, wait, large])
+ROUTER = Router("/v1", route_handlers=[payload, small, filtered, thing, part, wait, large])
 
 
 @pytest.fixture
@@ -211,12 +200,14 @@ async def test_no_more_is_read_than_the_limit(api: Driver) -> None:
     assert read == 3
 
 
-async def test_a_slow_body_is_a_408(api: Driver) -> None:
+async def test_a_slow_body_is_a_408() -> None:
+    api = platform_app([ROUTER], body_limits=BodyLimits(deadline_s=0.05))
+
     async def silent() -> dict[str, Any]:
         await asyncio.sleep(60)
         return {}
 
-    reply = await api.call("POST", "/v1/slow", receive=silent)
+    reply = await api.call("POST", "/v1/payload", receive=silent)
     assert (*code(reply), reply.headers["connection"]) == (408, "body_too_slow", "close")
 
 
@@ -443,271 +434,3 @@ async def test_an_id_in_a_path_arrives_decoded_once(api: Driver, segment: str, n
 )
 async def test_an_id_never_reaches_another_route(api: Driver, path: str) -> None:
     assert code(await api.call("GET", path)) == (404, "not_found")
-
-
-# --- the wire
-
-
-class Wire:
-    """A raw connection to a running server."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        try:
-            yield reader, writer
-        finally:
-            writer.close()
-
-    async def exchange(self, data: bytes, until: float = 5.0) -> bytes:
-        """Sends bytes; returns all that comes back until the server closes the connection."""
-        async with self.open() as (reader, writer), asyncio.timeout(until):
-            writer.write(data)
-            return await reader.read()
-
-
-async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    headers = dict(line.split(": ", 1) for line in head[1:] if line)
-    body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return int(head[0].split()[1]), headers, body
-
-
-@pytest.fixture
-async def wire_server(
-    api: Driver, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Wire, GracefulServer]]:
-    monkeypatch.setattr(HttpProtocol, "head_deadline_s", 0.3)
-    monkeypatch.setattr(HttpProtocol, "leftover_deadline_s", 0.3)
-    monkeypatch.setattr(HttpProtocol, "reading_deadline_s", 0.3)
-    listener = listen("127.0.0.1", 0)
-    ready = asyncio.Event()
-    server = GracefulServer(api.app, Draining(), ready.set, StopTimes(notice_s=0.0, finish_s=5))
-    task = asyncio.create_task(server.serve([listener]))
-    port = listener.getsockname()[1]
-    async with asyncio.timeout(5):
-        await ready.wait()
-    yield Wire(port), server
-    server.stop(0.0)
-    await task
-
-
-@pytest.fixture
-def wire(wire_server: tuple[Wire, GracefulServer]) -> Wire:
-    return wire_server[0]
-
-
-AUTHORIZED = b"Host: x\r\nAuthorization: Bearer key-all\r\n"
-
-
-async def test_a_connection_serves_many_calls(wire: Wire) -> None:
-    async with wire.open() as (reader, writer):
-        for name in ("a", "b%20c"):
-            writer.write(b"GET /v1/things/" + name.encode() + b" HTTP/1.1\r\n" + AUTHORIZED + b"\r\n")
-            status, headers, body = await read_answer(reader)
-            assert (status, "x-request-id" in headers) == (200, True)
-        assert json.loads(body) == {"name": "b c"}
-        writer.write(b"HEAD /v1/things/a HTTP/1.1\r\n" + AUTHORIZED + b"\r\n")
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert b"content-length: 12" in head
-        writer.write(b"OPTIONS /v1/things/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert b" 204 " in await reader.read()
-
-
-async def test_pipelined_calls_are_answered_in_order(wire: Wire) -> None:
-    async with wire.open() as (reader, writer):
-        writer.write(b"".join(b"GET /v1/things/%d HTTP/1.1\r\n" % i + AUTHORIZED + b"\r\n" for i in range(5)))
-        names = [json.loads((await read_answer(reader))[2])["name"] for _ in range(5)]
-    assert names == ["0", "1", "2", "3", "4"]
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"nonsense\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00",
-        b"GET /v1/things/\xc3\xbc HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: x\r\n\r\n",
-        b"POST /v1/payload HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-        b"POST /v1/payload HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    ],
-)
-async def test_what_is_not_http_gets_a_problem(wire: Wire, data: bytes) -> None:
-    answer = await wire.exchange(data)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 ")
-    assert b"content-type: application/problem+json" in head
-    assert json.loads(body)["request_id"].encode() in head
-    assert json.loads(body)["code"] == "bad_request"
-
-
-async def test_a_head_without_an_end_is_refused(wire: Wire) -> None:
-    async with wire.open() as (reader, writer):
-        reading = asyncio.create_task(reader.read())
-        writer.write(b"GET / HTTP/1.1\r\n")
-        sent = 0
-        while not reading.done() and sent < 10 * MIB:
-            writer.write(b"X-Filler: " + b"x" * 8000 + b"\r\n")
-            sent += 8000
-            await asyncio.sleep(0.002)
-        with suppress(ConnectionError):  # what was still on its way resets the connection
-            assert (await reading).startswith(b"HTTP/1.1 400 ")
-    assert sent < MIB
-
-
-@pytest.mark.parametrize("data", [b"", b"G", b"GET / HTTP/1.1\r\nHost:", b"\r\n"])
-async def test_a_slow_head_is_cut(wire: Wire, data: bytes) -> None:
-    began = asyncio.get_running_loop().time()
-    assert await wire.exchange(data) == b""
-    assert asyncio.get_running_loop().time() - began < 3
-
-
-async def test_dripping_bytes_do_not_buy_time(wire: Wire) -> None:
-    async with wire.open() as (reader, writer):
-        began = asyncio.get_running_loop().time()
-        reading = asyncio.create_task(reader.read())
-        for byte in b"GET / HTTP/1.1\r\nX-Slow: " + b"x" * 200:
-            if reading.done():
-                break
-            writer.write(bytes([byte]))
-            await asyncio.sleep(0.02)
-        with suppress(ConnectionError):
-            assert await reading == b""
-        assert asyncio.get_running_loop().time() - began < 3
-
-
-async def test_a_refused_body_is_answered_before_its_end_and_cut(wire: Wire) -> None:
-    head = b"POST /v1/small HTTP/1.1\r\n" + AUTHORIZED + b"Content-Type: application/json\r\n"
-    async with wire.open() as (reader, writer):
-        writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
-        reading = asyncio.create_task(read_answer(reader))
-        for _ in range(200):
-            if reading.done():
-                break
-            writer.write(b"400\r\n" + b" " * 1024 + b"\r\n")
-            await asyncio.sleep(0.005)
-        assert (await reading)[0] == 413
-        async with asyncio.timeout(3):  # it is thrown away for a moment, then the connection ends
-            while not reader.at_eof():
-                try:
-                    writer.write(b"400\r\n" + b" " * 1024 + b"\r\n")
-                    await reader.read(1)
-                except ConnectionError:
-                    break
-
-
-async def test_after_a_refused_body_that_ends_the_connection_goes_on(wire: Wire) -> None:
-    body = body_of(50_000)
-    head = b"POST /v1/small HTTP/1.1\r\n" + AUTHORIZED + b"Content-Type: application/json\r\n"
-    async with wire.open() as (reader, writer):
-        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body))
-        status, _, _ = await read_answer(reader)
-        assert status == 413
-        writer.write(body)
-        writer.write(b"GET /v1/things/a HTTP/1.1\r\n" + AUTHORIZED + b"\r\n")
-        assert (await read_answer(reader))[0] == 200
-
-
-async def test_a_client_that_asks_first_is_told_no(wire: Wire) -> None:
-    head = b"POST /v1/small HTTP/1.1\r\n" + AUTHORIZED + b"Content-Type: application/json\r\n"
-    async with wire.open() as (reader, writer):
-        writer.write(head + b"Content-Length: 100000\r\nExpect: 100-continue\r\n\r\n")
-        assert (await read_answer(reader))[0] == 413
-    async with wire.open() as (reader, writer):
-        writer.write(head + b"Content-Length: 12\r\nExpect: 100-continue\r\n\r\n")
-        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-        writer.write(b'{"text":"x"}')
-        assert (await read_answer(reader))[0] == 200
-
-
-async def test_a_client_that_does_not_read_is_cut(wire: Wire) -> None:
-    async with wire.open() as (reader, writer):
-        writer.write(b"GET /v1/large HTTP/1.1\r\n" + AUTHORIZED + b"\r\n")
-        await asyncio.sleep(1)
-        received = 0
-        with suppress(ConnectionError):
-            while chunk := await reader.read(MIB):
-                received += len(chunk)
-    assert 0 < received < 20 * MIB
-    async with wire.open() as (reader, writer):
-        writer.write(b"GET /v1/large HTTP/1.1\r\n" + AUTHORIZED + b"\r\n")
-        assert len((await read_answer(reader))[2]) == 20 * MIB + 2
-
-
-async def test_an_upgrade_is_not_taken(wire: Wire) -> None:
-    async with wire.open() as (reader, writer):
-        upgrade = (
-            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
-        )
-        writer.write(b"GET /v1/things/a HTTP/1.1\r\n" + AUTHORIZED + upgrade + b"\r\n")
-        assert (await read_answer(reader))[0] == 200
-
-
-async def test_stopping_finishes_what_is_in_flight(api: Driver) -> None:
-    _waiting["open"] = asyncio.Event()
-    listener = listen("127.0.0.1", 0)
-    port = listener.getsockname()[1]
-    draining = Draining()
-    ready = asyncio.Event()
-    server = GracefulServer(api.app, draining, ready.set, StopTimes(notice_s=0.0, finish_s=5))
-    task = asyncio.create_task(server.serve([listener]))
-    await ready.wait()
-    async with Wire(port).open() as (reader, writer):
-        writer.write(b"GET /v1/wait HTTP/1.1\r\n" + AUTHORIZED + b"\r\n")
-        await asyncio.sleep(0.05)
-        server.stop(0.0)
-        await asyncio.sleep(0.3)
-        assert not task.done()
-        with pytest.raises(ConnectionError):
-            await asyncio.open_connection("127.0.0.1", port)
-        _waiting["open"].set()
-        status, headers, _ = await read_answer(reader)
-        assert (status, headers["connection"]) == (200, "close")
-        async with asyncio.timeout(3):
-            await task
-
-
-async def test_stopping_answers_who_has_just_connected(wire_server: tuple[Wire, GracefulServer]) -> None:
-    wire, server = wire_server
-    request = b"GET /v1/things/a HTTP/1.1\r\n" + AUTHORIZED + b"\r\n"
-    async with wire.open() as fresh, wire.open() as begun, wire.open() as idle:
-        begun[1].write(request[:20])
-        idle[1].write(request)
-        await read_answer(idle[0])
-        await asyncio.sleep(0.05)
-        server.stop(0.0)
-        await asyncio.sleep(0.15)
-        fresh[1].write(request)
-        begun[1].write(request[20:])
-        for reader, _ in (fresh, begun):
-            status, headers, _ = await read_answer(reader)
-            assert (status, headers["connection"]) == (200, "close")
-        assert await idle[0].read() == b""
-
-
-def test_a_taken_port_is_one_line() -> None:
-    with listen("127.0.0.1", 0) as listener:
-        port = listener.getsockname()[1]
-        with pytest.raises(ServeError, match=f"port {port} of 127.0.0.1 is taken"):
-            listen("127.0.0.1", port)
-    with pytest.raises(ServeError, match=r"cannot listen on port 0 of 192\.0\.2\.1"):
-        listen("192.0.2.1", 0)
-    with pytest.raises(ServeError, match="cannot listen on"):
-        listen("no-such-host.invalid", 0)
-
-
-@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 on this machine")
-def test_addresses_are_shown_for_a_browser() -> None:
-    with listen("0.0.0.0", 0) as listener:
-        assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
-        six = listen("::1", 0)
-    except ServeError:
-        pytest.skip("no IPv6 loopback on this machine")
-    with six:
-        assert url_of(six) == f"http://[::1]:{six.getsockname()[1]}"

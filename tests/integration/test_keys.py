@@ -103,6 +103,30 @@ async def test_a_known_key_is_looked_up_once_a_second(
     assert counting.queries == first + 1
 
 
+async def test_calls_at_the_same_moment_share_a_look_up(
+    counting: CountingDatabase, service: TenantService
+) -> None:
+    tenant = await service.create_tenant("crowd")
+    key = tenant.api_key.reveal()
+    await Authenticator(counting).authenticate(key)  # its use is noted, which costs a query of its own
+    authenticator = Authenticator(counting, cache_s=0)
+    before = counting.queries
+    calls = [asyncio.create_task(authenticator.authenticate(key)) for _ in range(50)]
+    await asyncio.sleep(0)
+    calls[0].cancel()
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert found[1:] == [principal_of(tenant)] * 49
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert counting.queries == before + 1
+    counting.failing = "find_api_key"
+    failed = await asyncio.gather(
+        *(authenticator.authenticate(key) for _ in range(5)), return_exceptions=True
+    )
+    assert all(isinstance(problem, DatabaseUnavailable) for problem in failed)
+    counting.failing = ""
+    assert await authenticator.authenticate(key) == principal_of(tenant)
+
+
 async def test_the_memory_is_bounded(
     counting: Database, service: TenantService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

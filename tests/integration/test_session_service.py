@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,6 +12,7 @@ from chargewatch.ingest.readings import Reading, source_of
 from chargewatch.server.analysis.service import Analyser
 from chargewatch.server.clock import microseconds
 from chargewatch.server.db.engine import Database
+from chargewatch.server.sessions import repository
 from chargewatch.server.sessions.listing import SessionList
 from chargewatch.server.sessions.payloads import Attributes, Whereabouts
 from chargewatch.server.sessions.schemas import SessionListQuery
@@ -305,3 +307,22 @@ async def test_appending_joins_metadata(service: SessionService, tenant: UUID) -
         more = await process.append(tenant, session, None, other, [])
         assert more.row.metadata == '{"note":1.50,"ocpp":{"transactionId": 9223372036854775806},"more":[1]}'
         noted = more
+
+
+async def test_an_answer_shows_one_moment(
+    service: SessionService, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push between reading the session and reading its readings is in neither."""
+    stored = await post(service, tenant, session := new_id(), [0, 1, 2])
+    load = repository.load_readings
+
+    async def push_first(*arguments: Any) -> list[Reading]:
+        monkeypatch.undo()
+        await service.change(tenant, session, UNCHANGED, readings([0, 1, 2, 3, 4]), replace=True)
+        return await load(*arguments)
+
+    monkeypatch.setattr(repository, "load_readings", push_first)
+    found, kept = await service.get(tenant, session)
+    assert found == stored
+    assert [reading.text for reading in kept] == ["0", "1", "2"]
+    assert len((await service.get(tenant, session))[1]) == 5

@@ -4,6 +4,8 @@ import unicodedata
 from typing import Final
 
 LONGEST_ID: Final = 255
+#: The grammar of an id, for readers of other languages (ECMA-262, JSON Schema); the length is not in it.
+GRAMMAR: Final = r"(?!\.{1,2}$)[^\s/\x00-\x1f\x7f-\x9f](?:[^/\x00-\x1f\x7f-\x9f]*[^\s/\x00-\x1f\x7f-\x9f])?"
 RESERVED_SESSION_IDS: Final = frozenset({"batch"})
 
 

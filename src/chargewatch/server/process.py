@@ -7,6 +7,7 @@ up to 25 s, and the process ends. SIGINT (Ctrl-C) leaves that moment out. A seco
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import gc
 import signal
@@ -16,18 +17,22 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import msgspec
+import structlog
 import uvicorn
 from litestar import Litestar
 
 from chargewatch.server.db.address import DatabaseAddress
 from chargewatch.server.platform.health import Draining
-from chargewatch.server.platform.http_protocol import HttpProtocol
+from chargewatch.server.platform.http_protocol import ConnectionLimits, protocol_with
 from chargewatch.server.settings import Settings
 
 BACKLOG: Final = 2048
-IDLE_CONNECTION_S: Final = 15
 #: More open files than this are not asked for.
 MOST_FILES: Final = 65536
+#: Files that are no connections of clients: the database's, the listening socket, logs, models.
+OTHER_FILES: Final = 100
+
+_log = structlog.get_logger(__name__)
 
 
 class ServeError(Exception):
@@ -102,7 +107,7 @@ def run_process(
     Raises:
         DatabaseError: the database cannot be used.
     """
-    _allow_many_files()
+    _return_memory()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(settings, address, listener, on_ready, times or StopTimes(), until))
 
@@ -129,7 +134,8 @@ async def _serve(
     from chargewatch.server.wiring import open_wiring
 
     async with open_wiring(settings, address) as wiring:
-        server = GracefulServer(create_app(wiring), wiring.draining, on_ready, times)
+        limits = connection_limits(settings, _allow_many_files())
+        server = GracefulServer(create_app(wiring), wiring.draining, on_ready, times, limits)
         watching = asyncio.create_task(server.stop_after(until)) if until is not None else None
         await server.serve([listener])
         if watching is not None:
@@ -140,12 +146,17 @@ class GracefulServer(uvicorn.Server):
     """uvicorn's server with our way of stopping."""
 
     def __init__(
-        self, app: Litestar, draining: Draining, on_ready: Callable[[], None], times: StopTimes
+        self,
+        app: Litestar,
+        draining: Draining,
+        on_ready: Callable[[], None],
+        times: StopTimes,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=HttpProtocol,
+                http=protocol_with(limits or ConnectionLimits()),
                 ws="none",
                 lifespan="on",
                 interface="asgi3",
@@ -154,7 +165,6 @@ class GracefulServer(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 backlog=BACKLOG,
-                timeout_keep_alive=IDLE_CONNECTION_S,
                 timeout_graceful_shutdown=times.finish_s,
             )
         )
@@ -203,10 +213,46 @@ class GracefulServer(uvicorn.Server):
         self.should_exit = True
 
 
-def _allow_many_files() -> None:
-    """Each connection is an open file, and the usual limit of 1024 is soon reached."""
-    if sys.platform == "win32":
+def connection_limits(settings: Settings, files: int | None) -> ConnectionLimits:
+    """Returns what the settings say about connections, within what the machine allows.
+
+    Args:
+        settings: the effective settings.
+        files: how many files the process may have open; None when that is not known.
+    """
+    most = settings.max_connections
+    if files is not None and files - OTHER_FILES < most:
+        most = max(files - OTHER_FILES, 1)
+        _log.warning("fewer_connections", max_connections=most, open_files=files)
+    return ConnectionLimits(
+        header_deadline_s=settings.header_deadline_s,
+        keep_alive_s=settings.keep_alive_s,
+        answer_deadline_s=settings.answer_deadline_s,
+        most_connections=most,
+    )
+
+
+def _return_memory() -> None:
+    """Tells the C library to give back what large bodies took as soon as they are gone.
+
+    glibc otherwise learns from the first of them to keep such blocks, in an arena for each thread.
+    """
+    if sys.platform != "linux":
         return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for option, value in _MALLOC_OPTIONS.items():
+            libc.mallopt(option, value)
+
+
+#: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX of <malloc.h>.
+_MALLOC_OPTIONS: Final = {-3: 256 * 1024, -1: 256 * 1024, -8: 2}
+
+
+def _allow_many_files() -> int | None:
+    """Each connection is an open file, and the usual limit of 1024 is soon reached; returns the new limit."""
+    if sys.platform == "win32":
+        return None
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -214,3 +260,5 @@ def _allow_many_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if soft == resource.RLIM_INFINITY else soft

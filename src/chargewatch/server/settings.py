@@ -78,6 +78,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Setting(PORT, "the port that the service listens on; 0 picks a free one")] = 8000
     log_level: Annotated[str, Setting(LEVEL, "what is logged")] = "info"
 
+    max_connections: Annotated[
+        int, Setting(integer(1, 65536), "connections of one process, at most; others get 503")
+    ] = 4096
+    header_deadline_s: Annotated[
+        float, Setting(seconds(0.001, 3600), "how long a client may take to send the head of a request")
+    ] = 10.0
+    body_deadline_s: Annotated[
+        float, Setting(seconds(0.001, 3600), "how long a client may take to send a body, or pause in one")
+    ] = 30.0
+    body_min_rate: Annotated[
+        int, Setting(integer(1, 2**30), "bytes a second with which a large body may take longer than that")
+    ] = 32768
+    keep_alive_s: Annotated[
+        float, Setting(seconds(0.001, 3600), "how long an idle connection stays open between calls")
+    ] = 15.0
+    answer_deadline_s: Annotated[
+        float, Setting(seconds(0.001, 3600), "how long a client may take to read what was sent to it")
+    ] = 120.0
+    body_memory_mb: Annotated[
+        int, Setting(integer(1, 65536), "MiB that the bodies of all calls of one process may take together")
+    ] = 128
+    body_wait_s: Annotated[
+        float, Setting(seconds(0.001, 60), "how long a call with a large body waits for room before its 503")
+    ] = 5.0
+
     database_url: Annotated[
         Secret | None,
         Setting(POSTGRES, "a PostgreSQL server (15 or newer) instead of the embedded one; the user owns it"),
@@ -92,7 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_size: Annotated[int, Setting(integer(1, 1000), "database connections of one process, at most")] = 10
     pool_timeout_s: Annotated[
         float, Setting(seconds(0.001, 60), "how long a call waits for a free database connection")
-    ] = 2.0
+    ] = 1.5
     database_silence_s: Annotated[
         float, Setting(seconds(0.01, 60), "a database that answers nothing for this long is taken to hang")
     ] = 1.2

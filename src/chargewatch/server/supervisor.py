@@ -1,5 +1,8 @@
 """Several serving processes on one port: started together, restarted when they crash, stopped together.
 
+SIGHUP replaces them one by one, each by a fresh interpreter that reads the settings anew (from the `.env` file,
+say) and answers before its predecessor stops: no call is lost. One that cannot start ends the replacement.
+
 The supervisor holds the listening socket (and the embedded database) and serves nothing itself. Each child is
 a fresh interpreter that inherits the socket. Its standard input is a pipe from here: the first line says what
 to do, and its end, also when the supervisor was killed, tells the child to stop. On its standard output it
@@ -80,13 +83,33 @@ def supervise(
         shutil.rmtree(figures, ignore_errors=True)
 
 
+class _Place:
+    """One of the processes: it is kept running until its place is given up."""
+
+    def __init__(self) -> None:
+        self.child: asyncio.subprocess.Process | None = None
+        self.is_given_up = False
+        self.has_reported = asyncio.Event()
+        """The first child of this place is ready, or has ended before it was."""
+        self.is_ready = False
+        self.is_over = asyncio.Event()
+
+    def give_up(self) -> None:
+        """Stops the child, and starts no other."""
+        self.is_given_up = True
+        if self.child is not None:
+            _send(self.child, signal.SIGTERM)
+
+
 class _Supervisor:
     def __init__(self, task: Task, figures: Path, on_ready: Callable[[], None]) -> None:
         self._task = task
         self._figures = figures
         self._announce: Callable[[], None] | None = on_ready
+        self._places: list[_Place] = []
         self._children: set[asyncio.subprocess.Process] = set()
         self._stopping = asyncio.Event()
+        self._replacing: asyncio.Task[None] | None = None
         self._failure: str | None = None
 
     async def run(self, processes: int) -> None:
@@ -94,34 +117,63 @@ class _Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         try:
-            await asyncio.gather(*(self._keep_one() for _ in range(processes)))
+            async with asyncio.TaskGroup() as group:
+                loop.add_signal_handler(signal.SIGHUP, self._replace, group)
+                for _ in range(processes):
+                    group.create_task(self._keep(_Place()))
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
         if self._failure is not None:
             raise ServeError(self._failure)
 
-    async def _keep_one(self) -> None:
-        """Keeps one child running."""
-        pause_s = FIRST_PAUSE_S
-        while not self._stopping.is_set():
-            began = time.monotonic()
-            await self._run_child()
+    def _replace(self, group: asyncio.TaskGroup) -> None:
+        if self._replacing is None or self._replacing.done():
+            self._replacing = group.create_task(self._replace_all(group))
+
+    async def _replace_all(self, group: asyncio.TaskGroup) -> None:
+        """Replaces the processes one by one."""
+        for old in tuple(self._places):
+            new = _Place()
+            group.create_task(self._keep(new))
+            await new.has_reported.wait()
             if self._stopping.is_set():
                 return
+            if not new.is_ready:
+                new.give_up()
+                _log.error("replacement_failed")
+                return
+            old.give_up()
+            await old.is_over.wait()
+        _log.info("processes_replaced")
+
+    async def _keep(self, place: _Place) -> None:
+        """Keeps the child of a place running."""
+        self._places.append(place)
+        pause_s = FIRST_PAUSE_S
+        while not (self._stopping.is_set() or place.is_given_up):
+            began = time.monotonic()
+            await self._run_child(place)
+            if self._stopping.is_set() or place.is_given_up:
+                break
             pause_s = (
                 FIRST_PAUSE_S if time.monotonic() - began > LONG_LIFE_S else min(pause_s * 2, LONGEST_PAUSE_S)
             )
             await self._pause(pause_s)
+        self._places.remove(place)
+        place.is_over.set()
 
-    async def _run_child(self) -> None:
+    async def _run_child(self, place: _Place) -> None:
         child = await self._start_child()
         self._children.add(child)
-        if self._stopping.is_set():  # while it was being started
+        place.child = child
+        if self._stopping.is_set() or place.is_given_up:  # while it was being started
             _send(child, signal.SIGTERM)
         try:
             report = await _read_report(child)
-            if report is not None and report.failure is None:
+            place.is_ready = report is not None and report.failure is None
+            place.has_reported.set()
+            if place.is_ready:
                 self._note_ready()
             elif self._announce is not None and not self._stopping.is_set():  # it never worked
                 self._failure = report.failure if report is not None else "a process ended while it started"
@@ -129,9 +181,11 @@ class _Supervisor:
             code = await child.wait()
         finally:
             self._children.discard(child)
+            place.child = None
             self._forget_figures(child.pid)
-        if not self._stopping.is_set():
-            _log.error("process_ended", pid=child.pid, exit_code=code)
+        if not (self._stopping.is_set() or place.is_given_up):
+            reason = report.failure if report is not None else None
+            _log.error("process_ended", pid=child.pid, exit_code=code, reason=reason)
 
     async def _start_child(self) -> asyncio.subprocess.Process:
         child = await asyncio.create_subprocess_exec(

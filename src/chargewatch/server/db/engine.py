@@ -35,8 +35,6 @@ IDLE_CONNECTIONS: Final = 4
 #: How much longer than the server's own statement timeout we wait: it acts first when it lives.
 GRACE_S: Final = 1.0
 STATEMENT_CACHE: Final = 200
-#: All that one transaction reads is of one moment: a session's row and its readings, a page and its total.
-_BEGIN_READING: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SILENT: Final = "the database does not answer"
 
 # Its warnings tell of an outage with a stack trace for each attempt; `Pulse` tells of it once, in one line.
@@ -51,7 +49,7 @@ class Database:
         self._pooled = settings.database_pooler
         self._acquire_timeout_s = settings.pool_timeout_s
         self._begin = _begin_statement(settings)
-        self._begin_reading = _begin_statement(settings, _BEGIN_READING)
+        self._begin_reading = _begin_statement(settings, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         self._connections = pool.connections
         self._waiting: set[asyncio.Timeout] = set()
         self._pulse = Pulse(pool.connect, settings.database_silence_s, self._drop_everything)
@@ -125,7 +123,8 @@ class Database:
 
         Args:
             tenant_id: whose rows.
-            reads: it only reads: PostgreSQL holds it to that, and it goes on when the disk is full.
+            reads: it only reads: PostgreSQL holds it to that, all its statements see one moment, and it goes on
+                when the disk is full.
 
         Raises:
             DatabaseUnavailable: no connection was free or the database failed; the transaction may or may not

@@ -12,6 +12,7 @@ from chargewatch.domain.ids import external_id
 from chargewatch.ingest.foreign_json import Unreadable
 from chargewatch.ingest.ocpi import OcpiId
 from chargewatch.server.clock import utc_now
+from chargewatch.server.ocpi import examples
 from chargewatch.server.ocpi.schemas import (
     OcpiSessionFound,
     OcpiSessionIn,
@@ -72,6 +73,7 @@ def _opt(scope: str, operation: Operation) -> dict[str, Any]:
             ),
             tag="OCPP and OCPI",
             request=OcpiSessionIn,
+            request_examples=examples.PUT_REQUEST,
             response=OcpiSessionStored,
             error=OcpiError,
             path=_PATH,
@@ -95,6 +97,7 @@ async def put_ocpi_session(
             description="Stores the fields of a Session object that changed, and judges the session anew.",
             tag="OCPP and OCPI",
             request=OcpiSessionPatch,
+            request_examples=examples.PATCH_REQUEST,
             response=OcpiSessionStored,
             error=OcpiError,
             path=_PATH,

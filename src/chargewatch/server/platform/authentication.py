@@ -2,12 +2,13 @@
 
 A route says in ``opt`` which scope its callers need. Routes under ``/v1`` and ``/ocpi`` without one do not start;
 routes elsewhere (health, figures, documentation) need no key. The gate also refuses what no handler needs to see:
-an ``Accept`` that excludes JSON, and parameters for a call that takes none.
+an ``Accept`` that excludes JSON, and parameters or a body for a call that takes none.
 
 It is the application's ``before_request`` hook. (The framework's guards copy the handler on each call, which
 costs as much as the rest of the way to it.)
 """
 
+import asyncio
 import base64
 import functools
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,6 +20,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from chargewatch.server.platform.http import parameters
 from chargewatch.server.platform.ocpi_envelope import OCPI, is_ocpi
 from chargewatch.server.platform.problems import Problem, invalid_field
+from chargewatch.server.platform.request_body import ClientDisconnected
 from chargewatch.server.platform.request_context import context_in
 from chargewatch.server.tenants.keys import Scope, is_plausible
 from chargewatch.server.tenants.service import Principal
@@ -62,6 +64,8 @@ def make_gate(authenticator: Authenticates) -> Gate:
             raise Problem(406, "not_acceptable", "This address answers in JSON only, which Accept excludes.")
         if scope["query_string"]:
             _refuse_parameters(scope["query_string"], handler)
+        if scope["method"] in _WITHOUT_BODY:
+            await _refuse_body(request, handler)
 
     return admit
 
@@ -149,6 +153,29 @@ def _refuse_parameters(query: bytes, handler: BaseRouteHandler) -> None:
     operation = handler.opt.get("operation")
     if operation is not None and operation.query is None and parameters(query):
         raise invalid_field((), "This call takes no parameters.", "unknown_field")
+
+
+#: Methods that change something and may take no body. (GET changes nothing, whatever comes behind it.)
+_WITHOUT_BODY: Final = frozenset({"DELETE", "POST"})
+
+
+async def _refuse_body(request: Request[Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Waits for the end of a request that has no body; what is cut off or broken must change nothing."""
+    operation = handler.opt.get("operation")
+    if operation is None or operation.request is not None:
+        return
+    try:
+        async with asyncio.timeout(context_in(request.scope).body_share.limits.deadline_s):
+            while True:
+                message = await request.receive()
+                if message["type"] != "http.request":
+                    raise ClientDisconnected
+                if message.get("body"):
+                    raise invalid_field((), "This call takes no body.", "unknown_field")
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        raise Problem(408, "body_too_slow", "The end of the request did not arrive in time.") from None
 
 
 def check_protection(handlers: Iterable[tuple[str, BaseRouteHandler]], gate: Gate) -> None:

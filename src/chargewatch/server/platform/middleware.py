@@ -4,6 +4,7 @@ It is the outermost application, in the place of the framework's own exception l
 unknown addresses and unexpected failures pass through it like all others. It adds about 20 µs to a call.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Final
@@ -15,6 +16,7 @@ from litestar.exceptions import MethodNotAllowedException
 from chargewatch.server.db.errors import DatabaseUnavailable
 from chargewatch.server.platform import problems
 from chargewatch.server.platform.authentication import is_protected
+from chargewatch.server.platform.body_memory import BodyLimits, BodyMemory
 from chargewatch.server.platform.metrics import IN_FLIGHT, UNMATCHED, observe_request
 from chargewatch.server.platform.ocpi_envelope import correlation_id, http_status, is_ocpi, problem_body
 from chargewatch.server.platform.problems import Problem, problem_for
@@ -44,11 +46,13 @@ class Platform:
         *,
         is_draining: Callable[[], bool] = lambda: False,
         most_in_flight: int = MOST_IN_FLIGHT,
+        body_limits: BodyLimits | None = None,
     ) -> None:
         self._router = router
         self._is_draining = is_draining
         self._most_in_flight = most_in_flight
         self._in_flight = 0
+        self._bodies = BodyMemory(body_limits or BodyLimits())
         self._log = structlog.get_logger().bind()
 
     async def __call__(self, scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
@@ -58,6 +62,7 @@ class Platform:
             return
         started_at = perf_counter()
         context = begin_context(scope)
+        context.body_share = self._bodies.share()
         exchange = _Exchange(scope, context, send, closes=self._is_draining())
         self._in_flight += 1
         IN_FLIGHT.inc()
@@ -66,6 +71,7 @@ class Platform:
         finally:
             self._in_flight -= 1
             IN_FLIGHT.dec()
+            context.body_share.release()
             self._note(exchange, perf_counter() - started_at)
 
     async def _answer(self, exchange: "_Exchange", receive: AsgiReceive) -> None:
@@ -78,6 +84,10 @@ class Platform:
             await exchange.send_allowed(error)
         except ClientDisconnected:
             exchange.status = CLIENT_CLOSED
+        except asyncio.CancelledError:  # the process ends and waits no longer
+            if not exchange.status:
+                await exchange.send_problem(problems.unavailable("The service is stopping; repeat the call."))
+            raise
         except Exception as error:
             if exchange.status:  # half an answer is out: only cutting the connection can say so
                 raise

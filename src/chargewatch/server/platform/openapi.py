@@ -18,6 +18,8 @@ from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 import chargewatch
+from chargewatch.domain import ids
+from chargewatch.domain.ids import LONGEST_ID
 from chargewatch.server.platform import problems
 from chargewatch.server.platform.ocpi_envelope import http_status
 from chargewatch.server.platform.problems import ProblemDocument
@@ -131,6 +133,23 @@ _ERROR_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
     429: {"Retry-After": "Seconds to wait."},
     503: {"Retry-After": "Seconds to wait."},
 }
+_AN_ID: Final[Document] = {"minLength": 1, "maxLength": LONGEST_ID, "pattern": f"^{ids.GRAMMAR}$"}
+#: What stands in a path, where it is no id of the tenant's own.
+_PATH_PARAMETERS: Final[Mapping[str, Document]] = {
+    "country_code": {"pattern": "^[A-Za-z]{2}$"},
+    "party_id": {"pattern": "^[A-Za-z0-9]{3}$"},
+}
+_EXAMPLES: Final[Mapping[str, str]] = {
+    "session_id": "sess-abc-001",
+    "charging_station_id": "CP-NL-AMS-0042",
+    "country_code": "NL",
+    "party_id": "ABC",
+}
+#: What a request header looks like.
+_REQUEST_HEADERS: Final[Mapping[str, Document]] = {
+    "Idempotency-Key": {"pattern": r"^[\x21-\x7e]{1,255}$"},
+    "If-Match": {"pattern": r'^(\*|"[0-9]{1,18}")$'},
+}
 _COMMON_HEADERS: Final[Mapping[str, str]] = {
     "X-Request-Id": "The id of this call in the logs: the one that was sent when it has 1 to 128 of"
     " `A-Z a-z 0-9 . _ -`, else a new one.",
@@ -148,13 +167,16 @@ that they do not need, and answer, also with errors, in OCPI's envelope.
 """
 
 
-def statuses_of(operation: Operation, path: str, *, protected: bool) -> tuple[int, ...]:
+def statuses_of(route: "Route", *, protected: bool) -> tuple[int, ...]:
     """Returns the error statuses that a call can have."""
+    operation, path = route.operation, route.path
     found = set(operation.errors)
     if protected:
         found.update(_WITH_KEY)
     if operation.request is not None:
         found.update(_WITH_BODY)
+    elif protected and route.method != "GET":
+        found.add(408)
     if "{" in path:
         found.add(404)
     if operation.error is not None:
@@ -207,7 +229,7 @@ def build_document(routes: Iterable[Route]) -> Document:
 def _operation(route: Route, schemas: Schemas, used: set[int]) -> Document:
     operation = route.operation
     scope = route.handler.opt.get("scope")
-    errors = statuses_of(operation, route.path, protected=scope is not None)
+    errors = statuses_of(route, protected=scope is not None)
     if operation.error is None:
         used.update(errors)
         refusals = {status: {"$ref": f"#/components/responses/Problem{status}"} for status in errors}
@@ -223,6 +245,8 @@ def _operation(route: Route, schemas: Schemas, used: set[int]) -> Document:
             **{str(status): refusal for status, refusal in refusals.items()},
         },
     }
+    if "If-None-Match" in operation.request_headers:
+        built["responses"]["304"] = _not_modified(operation)
     text = operation.description
     if scope is not None:
         text = f"{text}\n\nNeeds a key with the scope `{scope}`.".strip()
@@ -246,6 +270,13 @@ def _success(operation: Operation, schemas: Schemas, *, protected: bool) -> Docu
         content = _content(schemas.of(operation.response), operation.response_examples)
         built["content"] = {operation.media_type: content}
     return built
+
+
+def _not_modified(operation: Operation) -> Document:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _COMMON_HEADERS}
+    headers |= {name: _header(text) for name, text in operation.response_headers.items()}
+    headers["Cache-Control"] = _header("`no-store`.")
+    return {"description": HTTPStatus(304).phrase, "headers": headers}
 
 
 def _problem_response(status: int, schemas: Schemas) -> Document:
@@ -280,12 +311,18 @@ def _parameters(route: Route, schemas: Schemas) -> list[Document]:
             "in": "path",
             "required": True,
             "description": operation.path.get(name, "An id, percent-encoded."),
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            "schema": {"type": "string", **_PATH_PARAMETERS.get(name, _AN_ID)},
+            **({"example": _EXAMPLES[name]} if name in _EXAMPLES else {}),
         }
         for name in re.findall(r"{(\w+)}", route.path)
     ]
     headers = [
-        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "header",
+            "description": text,
+            "schema": {"type": "string", **_REQUEST_HEADERS.get(name, {})},
+        }
         for name, text in operation.request_headers.items()
     ]
     return in_path + list(_query_parameters(operation.query, schemas)) + headers

@@ -159,7 +159,8 @@ def problem_for(error: Exception, table: ProblemTable | None = None) -> Problem:
     if isinstance(error, HTTPException):
         return _framework_problem(error)
     if isinstance(error, RecursionError):  # nothing of ours is nested like that: the body was
-        return Problem(422, "too_deep", "The body is nested too deeply.")
+        detail = "The body is nested too deeply."
+        return Problem(422, "too_deep", detail, errors=[FieldError((), detail, "too_deep")])
     if isinstance(error, DiskFull):
         return unavailable(_DISK_FULL, "disk_full", DISK_RETRY_AFTER_S)
     if is_outage(error):

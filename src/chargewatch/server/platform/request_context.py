@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
+from chargewatch.server.platform.body_memory import BodyShare
 from chargewatch.server.tenants.service import Principal
 
 AsgiScope = MutableMapping[str, Any]
@@ -32,7 +33,19 @@ _current: ContextVar["RequestContext | None"] = ContextVar("chargewatch_request"
 class RequestContext:
     """One call."""
 
-    __slots__ = ("body_digest", "headers", "principal", "request_id", "span_id", "trace_flags", "trace_id")
+    __slots__ = (
+        "body_digest",
+        "body_share",
+        "headers",
+        "principal",
+        "request_id",
+        "span_id",
+        "trace_flags",
+        "trace_id",
+    )
+
+    body_share: BodyShare
+    """What its body may cost, and what it holds."""
 
     def __init__(self, headers: dict[bytes, bytes]) -> None:
         self.headers = headers

@@ -106,7 +106,7 @@ class Schemas:
             schema["required"] = required
         if node.forbid_unknown_fields:
             schema["additionalProperties"] = False
-        return schema
+        return _with_words_of(node.cls, schema)
 
     def _field(self, field: inspect.Field) -> Schema:
         schema = self._schema(field.type)
@@ -118,6 +118,14 @@ class Schemas:
             return field.required
         may_be_unset = field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
         return not (node.cls.__struct_config__.omit_defaults or may_be_unset)
+
+
+def _with_words_of(struct: type[Any], schema: Schema) -> Schema:
+    """Adds what a struct says of itself (``json_schema``): what holds between its fields."""
+    more = getattr(struct, "json_schema", {})
+    fields = more.get("properties", {})
+    properties = {name: {**one, **fields.get(name, {})} for name, one in schema["properties"].items()}
+    return {**schema, **more, "properties": properties}
 
 
 def _limits(node: inspect.Type) -> Schema:

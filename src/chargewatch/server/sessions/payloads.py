@@ -115,11 +115,12 @@ def _short_number(text: str) -> float:
 
 
 def _depth(value: object) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
+    """Returns how deep a value is nested; in a loop, because what was sent may be deeper than calls can be."""
+    deepest, level = 0, [value]
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        deepest += 1
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return deepest
 
 
 def readings(values: Sequence[MeterValueIn] | None) -> list[Reading]:

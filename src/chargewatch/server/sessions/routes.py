@@ -17,6 +17,7 @@ from chargewatch.server.platform import idempotency
 from chargewatch.server.platform.http import (
     Answer,
     ApiRequest,
+    convert,
     empty_response,
     json_response,
     read_json,
@@ -31,6 +32,7 @@ from chargewatch.server.sessions.rows import Stored
 from chargewatch.server.sessions.schemas import (
     MeterValueOut,
     ReadingsIn,
+    ReplacementIn,
     SessionDetail,
     SessionDetailQuery,
     SessionIn,
@@ -115,7 +117,8 @@ async def create_session(request: ApiRequest) -> ASGIApp:
     """Creates or changes a session."""
     body = await read_json(request, SessionIn)
     external_id, where = payloads.session_id(body), payloads.location(body)
-    attributes, readings = payloads.attributes(body), payloads.readings(body.meter_values)
+    attributes = payloads.attributes(body)
+    readings = await convert(request, payloads.readings, body.meter_values)
 
     async def work(keeping: Keeping | None) -> Answer:
         return _state_answer(
@@ -140,7 +143,7 @@ async def create_session(request: ApiRequest) -> ASGIApp:
         Operation(
             summary="Replace Session",
             description="Replaces all meter values of a session (at least one) and judges it anew.",
-            request=ReadingsIn,
+            request=ReplacementIn,
             response=SessionState,
             request_examples=examples.REPLACE_REQUEST,
             request_headers=_CHANGE_HEADERS,
@@ -153,7 +156,7 @@ async def create_session(request: ApiRequest) -> ASGIApp:
 )
 async def replace_session(request: ApiRequest, session_id: FromPath[str]) -> ASGIApp:
     """Replaces a session's readings."""
-    body = await read_json(request, ReadingsIn)
+    body = await read_json(request, ReplacementIn)
     if not body.meter_values:
         raise InvalidField(("meter_values",), "must hold at least one reading", "too_short")
     return await _change(request, session_id, body, replace=True)
@@ -186,7 +189,8 @@ async def update_session(request: ApiRequest, session_id: FromPath[str]) -> ASGI
 
 
 async def _change(request: ApiRequest, session_id: str, body: ReadingsIn, *, replace: bool) -> Answer:
-    attributes, readings = payloads.attributes(body), payloads.readings(body.meter_values)
+    attributes = payloads.attributes(body)
+    readings = await convert(request, payloads.readings, body.meter_values)
 
     async def work(keeping: Keeping | None) -> Answer:
         return _state_answer(

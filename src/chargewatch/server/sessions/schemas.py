@@ -2,25 +2,56 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
+from chargewatch.domain import ids
+from chargewatch.domain.categories import Category
 from chargewatch.domain.data_quality import DataQualityNote
+from chargewatch.domain.decimals import LONGEST
+from chargewatch.domain.ids import LONGEST_ID
 from chargewatch.domain.verdict import Anomaly
 
-Name = Annotated[str, Meta(max_length=255)]
+# Patterns are for readers of the OpenAPI document (ECMA-262); what is checked is in `domain` and `payloads`.
+_NO_CONTROLS = r"^[^\x00-\x1f]*$"
+_DECIMAL = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?$"
+_ID_SIZE = {"minLength": 1, "maxLength": LONGEST_ID}
+
+Name = Annotated[str, Meta(max_length=255, extra_json_schema={"pattern": _NO_CONTROLS})]
+ExternalId = Annotated[str, Meta(extra_json_schema={**_ID_SIZE, "pattern": rf"^{ids.GRAMMAR}$"})]
+SessionId = Annotated[str, Meta(extra_json_schema={**_ID_SIZE, "pattern": rf"^(?!batch$){ids.GRAMMAR}$"})]
+Instant = Annotated[
+    str,
+    Meta(
+        description="A time as in RFC 3339; without an offset it means UTC.",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+DateOrInstant = Annotated[
+    str,
+    Meta(
+        description="A time; a date alone (2026-02-27) is taken as well and means the begin of its UTC day.",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
 NumberOrText = Annotated[
     msgspec.Raw,
     Meta(
-        description="A number, or a number as text with a decimal point (as OCPP 1.6 sends it).",
-        extra_json_schema={"type": ["number", "string"], "maxLength": 64},
+        description=(
+            "A number, or a number as text with a decimal point (as OCPP 1.6 sends it). With `format` SignedData "
+            "any text."
+        ),
+        extra_json_schema={"type": ["number", "string"]},
     ),
 ]
 RawNumber = Annotated[
     msgspec.Raw,
-    Meta(description="The number, with the digits that were sent.", extra_json_schema={"type": "number"}),
+    Meta(
+        description="The number, with the digits that were sent; a text where `format` is not Raw.",
+        extra_json_schema={"type": ["number", "string"]},
+    ),
 ]
 RawObject = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 Metadata = Annotated[
@@ -35,7 +66,13 @@ Metadata = Annotated[
 class MeterValueIn(msgspec.Struct, forbid_unknown_fields=True):
     """One reading as sent; names as OCPP has them, in any case of letters."""
 
-    timestamp: str
+    json_schema: ClassVar[dict[str, Any]] = {
+        "if": {"properties": {"format": {"enum": ["Raw", "", None]}}},
+        "then": {"properties": {"value": {"maxLength": LONGEST, "pattern": _DECIMAL}}},
+        "else": {"properties": {"value": {"maxLength": 10_000}}},
+    }
+
+    timestamp: Instant
     value: NumberOrText
     measurand: Name | None = None
     unit: Name | None = None
@@ -47,27 +84,46 @@ class MeterValueIn(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Attributes(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     metadata: Metadata = msgspec.Raw(b"null")
-    started_at: str | None = None
-    ended_at: str | None = None
-    stop_reason: Annotated[str, Meta(max_length=255)] | None = None
+    started_at: Instant | None = None
+    ended_at: Instant | None = None
+    stop_reason: Name | None = None
     managed: bool | None = None
 
 
 class SessionIn(_Attributes, kw_only=True):
     """Body of POST /v1/sessions. ``charging_point_id`` is another name of ``charging_station_id``."""
 
-    session_id: str
-    charging_station_id: str | None = None
-    charging_point_id: str | None = None
-    connector_id: str | int | None = None
-    evse_id: str | int | None = None
+    json_schema: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {
+                "required": [one],
+                "properties": {one: {"type": "string"}, other: {"type": "null"}},
+            }
+            for one, other in (
+                ("charging_station_id", "charging_point_id"),
+                ("charging_point_id", "charging_station_id"),
+            )
+        ]
+    }
+
+    session_id: SessionId
+    charging_station_id: ExternalId | None = None
+    charging_point_id: ExternalId | None = None
+    connector_id: ExternalId | int | None = None
+    evse_id: ExternalId | int | None = None
     meter_values: list[MeterValueIn] | None = None
 
 
 class ReadingsIn(_Attributes, kw_only=True):
-    """Body of PUT and PATCH /v1/sessions/{session_id}."""
+    """Body of PATCH /v1/sessions/{session_id}."""
 
     meter_values: list[MeterValueIn]
+
+
+class ReplacementIn(ReadingsIn, kw_only=True):
+    """Body of PUT /v1/sessions/{session_id}."""
+
+    json_schema: ClassVar[dict[str, Any]] = {"properties": {"meter_values": {"minItems": 1}}}
 
 
 class SessionState(msgspec.Struct, kw_only=True):
@@ -167,11 +223,11 @@ class SessionListQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True)
     connector_id: str | None = None
     is_anomaly: bool | None = None
     was_anomalous: bool | None = None
-    category: str | None = None
+    category: Annotated[str, Meta(extra_json_schema={"enum": [*Category]})] | None = None
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     min_confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
-    date_from: str | None = None
-    date_to: str | None = None
+    date_from: DateOrInstant | None = None
+    date_to: DateOrInstant | None = None
     status: Literal["active", "pending", "failed", "all"] = "active"
 
 

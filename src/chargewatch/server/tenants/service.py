@@ -1,5 +1,6 @@
 """Making tenants and keys (as the owner), and telling who calls (as the app role)."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -199,7 +200,8 @@ class _Remembered(msgspec.Struct, frozen=True):
 class Authenticator:
     """Tells whose key it is, from memory where the key was looked up less than a second ago.
 
-    Wrong keys are not remembered: what a caller makes up must not fill the memory.
+    Calls with a key that is just being looked up wait for that: when the database is slow, looking up must not be
+    what keeps it busy. Wrong keys are not remembered: what a caller makes up must not fill the memory.
     """
 
     def __init__(
@@ -209,6 +211,7 @@ class Authenticator:
         self._cache_s = cache_s
         self._clock = clock
         self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._under_way: dict[bytes, asyncio.Task[Principal | None]] = {}
 
     async def authenticate(self, key: str) -> Principal | None:
         """The key's principal; None for a key that is unknown, revoked, expired or none at all.
@@ -222,7 +225,11 @@ class Authenticator:
         remembered = self._remembered.get(digest)
         if remembered is not None and self._clock() < remembered.until:
             return remembered.principal
-        return await self._look_up(digest)
+        look_up = self._under_way.get(digest)
+        if look_up is None:
+            look_up = self._under_way[digest] = asyncio.create_task(self._look_up(digest))
+            look_up.add_done_callback(lambda _: self._under_way.pop(digest))
+        return await asyncio.shield(look_up)  # a call that ends meanwhile does not end it for the others
 
     async def _look_up(self, digest: bytes) -> Principal | None:
         asked_at = self._clock()

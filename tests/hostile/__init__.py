@@ -1,0 +1,1 @@
+"""Hostile input and foreign tenants against a served process; `python -m tests.hostile`."""
