@@ -167,6 +167,29 @@ async def test_sessions_of_one_connector_at_the_same_time_are_noted(
     assert "overlaps_session" not in notes(alone)
 
 
+async def test_a_session_that_moves_leaves_one_overlap_for_another(
+    service: SessionService, housekeeping: Housekeeping, tenant: UUID
+) -> None:
+    here, there = f"CP-{uuid4()}", f"CP-{uuid4()}"
+    values = [0, 900, 1800]
+    left = await push(service, tenant, register(values, START), station=here)
+    met = await push(service, tenant, register(values, START), station=there)
+    mover = await push(service, tenant, register(values, START), station=here)
+    await housekeeping.judge_due(tenant)
+
+    async def noted(stored: Stored) -> bool:
+        return "overlaps_session" in notes((await service.get(tenant, stored.row.external_id))[0])
+
+    assert (await noted(left), await noted(mover), await noted(met)) == (True, True, False)
+    await push(service, tenant, [], session=mover.row.external_id, station=there)
+    assert await housekeeping.judge_due(tenant) == 2
+    assert (await noted(left), await noted(mover), await noted(met)) == (False, True, True)
+    await service.append(
+        tenant, mover.row.external_id, None, UNCHANGED, register([9000], START + timedelta(hours=3))
+    )
+    assert await housekeeping.judge_due(tenant) == 0, "the overlap is an old one"
+
+
 async def test_an_overlap_is_noted_on_every_way_in(service: SessionService, tenant: UUID) -> None:
     """By a first push, by a push on a known session, and by one on a session of another process."""
     station = f"CP-{uuid4()}"

@@ -212,11 +212,11 @@ async def test_a_stale_version_is_refused(service: SessionService, tenant: UUID)
     session = new_id()
     await post(service, tenant, session, [0, 1, 2])
     with pytest.raises(VersionMismatch):
-        await service.change(tenant, session, UNCHANGED, readings([9]), replace=True, expected_version=7)
+        await service.change(tenant, session, UNCHANGED, readings([9]), replace=True, expected_versions={7})
     with pytest.raises(VersionMismatch):
-        await service.delete(tenant, session, expected_version=2)
+        await service.delete(tenant, session, expected_versions={2})
     stored = await service.change(
-        tenant, session, UNCHANGED, readings([0, 1, 2, 3]), replace=True, expected_version=1
+        tenant, session, UNCHANGED, readings([0, 1, 2, 3]), replace=True, expected_versions={1}
     )
     assert stored.row.version == 2
 

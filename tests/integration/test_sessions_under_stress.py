@@ -100,16 +100,17 @@ async def make(service: SessionService, tenant: UUID, call: Call, name: str) -> 
     attributes = Attributes(call.metadata, None, ended, None, None)
     where = Whereabouts(call.station, None, call.connector)
     readings = readings_of(call.readings)
+    expected = None if call.expected is None else {call.expected}
     if call.kind == "post":
-        return await service.upsert(tenant, call.session, where, attributes, readings, call.expected)
+        return await service.upsert(tenant, call.session, where, attributes, readings, expected)
     if call.kind == "append":
         return await service.append(tenant, call.session, where, attributes, readings)
     if call.kind == "delete":
-        await service.delete(tenant, name, call.expected)
+        await service.delete(tenant, name, expected)
         return None
     replaces = call.kind == "put" and bool(readings)
     return await service.change(
-        tenant, name, attributes, readings, replace=replaces, expected_version=call.expected
+        tenant, name, attributes, readings, replace=replaces, expected_versions=expected
     )
 
 

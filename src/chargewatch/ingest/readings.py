@@ -7,6 +7,7 @@ the later one counts (contract, section 2).
 import functools
 import math
 from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 from sys import getsizeof
 from typing import Final, NamedTuple
 
@@ -212,7 +213,15 @@ def same_value(a: Reading, b: Reading) -> bool:
     """Tells whether two readings with the same key say the same."""
     if a.source.known_unit != b.source.known_unit or a.source.format != b.source.format:
         return False
-    return a.text == b.text or number(a) == number(b)
+    return a.text == b.text or (number(a) == number(b) and _exact(a.text) == _exact(b.text))
+
+
+def _exact(text: str) -> Decimal | str:
+    """Returns the number with all its digits, of which a float keeps 17."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent that not even Decimal holds
+        return text
 
 
 def number(reading: Reading) -> float:

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from chargewatch.server.db.connection import Connection
 from chargewatch.server.db.engine import Database
+from chargewatch.server.platform.idempotency import erase_answers
+from chargewatch.server.sessions.states import beginning_of_state
 
 _DUE: Final = """
 SELECT recheck_at, session_id FROM sessions
@@ -87,7 +89,10 @@ async def retention_days(connection: Connection, tenant_id: UUID) -> int | None:
 
 async def erase_old(connection: Connection, tenant_id: UUID, days: int, most: int) -> int:
     """Erases sessions that began, and ended, more than this many days ago; returns how many."""
-    return len(await connection.fetch(_ERASE, tenant_id, days, most))
+    erased = await connection.fetch(_ERASE, tenant_id, days, most)
+    if erased:
+        await erase_answers(connection, tenant_id, [beginning_of_state(row["external_id"]) for row in erased])
+    return len(erased)
 
 
 async def forget_transactions(connection: Connection, tenant_id: UUID, days: int) -> None:

@@ -9,7 +9,7 @@ that is refused or fails keeps nothing and frees the key; a crash frees it when 
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 from uuid import UUID, uuid4
@@ -60,6 +60,12 @@ _FORGET: Final = """
 DELETE FROM idempotency_keys
  WHERE tenant_id = $1 AND created_at <= now() - make_interval(secs => $2)
    AND (answered_at IS NOT NULL OR claimed_until <= now())
+"""
+
+# Of what is erased no answer may tell any more. The number of answers kept is that of a day.
+_ERASE: Final = """
+DELETE FROM idempotency_keys k USING unnest($2::bytea[]) AS beginning
+ WHERE k.tenant_id = $1 AND substring(k.body FROM 1 FOR octet_length(beginning)) = beginning
 """
 
 #: Keeps the answer of a call, in the transaction of what the call did.
@@ -145,6 +151,11 @@ class Idempotency:
         with suppress(DatabaseUnavailable):
             async with self._database.tenant_transaction(claim.tenant_id) as connection:
                 await connection.execute(_FREE, *claim)
+
+
+async def erase_answers(connection: Connection, tenant_id: UUID, beginnings: Sequence[bytes]) -> None:
+    """Erases the kept answers whose body begins so; a call that comes again with such a key is a new one."""
+    await connection.execute(_ERASE, tenant_id, beginnings)
 
 
 def fingerprint(request: ApiRequest) -> bytes:

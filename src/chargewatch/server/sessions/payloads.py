@@ -63,13 +63,12 @@ def location(body: SessionIn) -> Whereabouts:
     station = body.charging_station_id if body.charging_station_id is not None else body.charging_point_id
     if station is None:
         raise InvalidField(("charging_station_id",), "is required", "missing")
-    if body.charging_station_id is not None and body.charging_point_id not in (
-        None,
-        body.charging_station_id,
-    ):
+    checked = _checked((name,), external_id, station)
+    other = body.charging_point_id
+    if other is not None and _checked(("charging_point_id",), external_id, other) != checked:
         raise InvalidField(("charging_point_id",), "differs from charging_station_id, whose other name it is")
     return Whereabouts(
-        _checked((name,), external_id, station),
+        checked,
         _optional_id("evse_id", body.evse_id),
         _optional_id("connector_id", body.connector_id),
     )

@@ -13,8 +13,10 @@ from chargewatch.server.analysis.service import aside_if_large
 from chargewatch.server.db.connection import Connection, Row
 from chargewatch.server.db.contention import retrying
 from chargewatch.server.db.engine import Database
+from chargewatch.server.platform.idempotency import erase_answers
 from chargewatch.server.sessions import chunks
 from chargewatch.server.sessions.rows import SessionRow, StationFacts, Times
+from chargewatch.server.sessions.states import beginning_of_state
 
 RECURRENCE_WINDOW: Final = timedelta(days=30)
 RECURRENCE_SESSIONS: Final = 20
@@ -341,11 +343,18 @@ async def recent_categories(connection: Connection, tenant_id: UUID, row: Sessio
     return [list(r["categories"]) for r in rows]
 
 
-async def delete_session(connection: Connection, tenant_id: UUID, session_id: UUID) -> None:
-    """Erases a session and its readings."""
+async def delete_session(connection: Connection, tenant_id: UUID, row: SessionRow) -> None:
+    """Erases a session with its readings, the answers that tell of it, and what OCPP called it."""
     await connection.execute(
-        "DELETE FROM sessions WHERE tenant_id = $1 AND session_id = $2", tenant_id, session_id
+        "DELETE FROM sessions WHERE tenant_id = $1 AND session_id = $2", tenant_id, row.session_id
     )
+    await connection.execute(
+        "DELETE FROM session_rechecks WHERE tenant_id = $1 AND session_id = $2", tenant_id, row.session_id
+    )
+    await connection.execute(
+        "DELETE FROM ocpp_transactions WHERE tenant_id = $1 AND session = $2", tenant_id, row.external_id
+    )
+    await erase_answers(connection, tenant_id, [beginning_of_state(row.external_id)])
 
 
 class ListFilter(NamedTuple):

@@ -1,7 +1,6 @@
 """The HTTP calls on sessions (API reference, ``/v1/sessions``)."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +13,11 @@ from chargewatch.domain.vocabulary import DEFAULT_FORMAT
 from chargewatch.ingest.readings import Reading
 from chargewatch.server.clock import from_microseconds
 from chargewatch.server.platform import idempotency
+from chargewatch.server.platform.entity_tags import (
+    entity_tag,
+    versions_of_if_match,
+    versions_of_if_none_match,
+)
 from chargewatch.server.platform.http import (
     Answer,
     ApiRequest,
@@ -49,8 +53,6 @@ from chargewatch.server.sessions.service import (
 )
 from chargewatch.server.sessions.states import session_state
 from chargewatch.server.wiring import services
-
-_ETAG: Final = re.compile(r'"(\d{1,18})"', re.ASCII)
 
 
 def _not_found(_: SessionNotFound) -> Problem:
@@ -128,7 +130,7 @@ async def create_session(request: ApiRequest) -> ASGIApp:
                 where,
                 attributes,
                 readings,
-                _expected_version(request),
+                _expected_versions(request),
                 _sealing(keeping),
             )
         )
@@ -200,7 +202,7 @@ async def _change(request: ApiRequest, session_id: str, body: ReadingsIn, *, rep
                 attributes,
                 readings,
                 replace=replace,
-                expected_version=_expected_version(request),
+                expected_versions=_expected_versions(request),
                 sealing=_sealing(keeping),
             )
         )
@@ -260,7 +262,7 @@ async def get_session(request: ApiRequest, session_id: FromPath[str]) -> ASGIApp
     query = read_query(request, SessionDetailQuery)
     stored, readings = await services(request).sessions.get(request.auth.tenant_id, session_id)
     headers = _headers(stored)
-    if request.headers.get("if-none-match") in (headers["ETag"], "*"):
+    if stored.row.version in versions_of_if_none_match(request.headers.getall("if-none-match", [])):
         return empty_response(304, headers)
     return json_response(_detail(stored, readings, raw=query.raw), headers=headers)
 
@@ -282,21 +284,16 @@ async def get_session(request: ApiRequest, session_id: FromPath[str]) -> ASGIApp
 )
 async def delete_session(request: ApiRequest, session_id: FromPath[str]) -> ASGIApp:
     """Erases a session."""
-    await services(request).sessions.delete(request.auth.tenant_id, session_id, _expected_version(request))
+    await services(request).sessions.delete(request.auth.tenant_id, session_id, _expected_versions(request))
     return empty_response(204)
 
 
-def _expected_version(request: ApiRequest) -> int | None:
-    """Returns the version that ``If-Match`` asks for; None without one and for ``*``."""
-    sent = request.headers.get("if-match")
-    if sent is None or sent.strip() == "*":
-        return None
-    found = _ETAG.fullmatch(sent.strip())
-    return int(found[1]) if found else -1
+def _expected_versions(request: ApiRequest) -> Container[int] | None:
+    return versions_of_if_match(request.headers.getall("if-match", []))
 
 
 def _headers(stored: Stored) -> dict[str, str]:
-    return {"ETag": f'"{stored.row.version}"'}
+    return {"ETag": entity_tag(stored.row.version)}
 
 
 def _state_answer(stored: Stored) -> Answer:

@@ -169,16 +169,34 @@ _Members = dict[str, msgspec.Raw]
 
 
 def _same_json(a: str, b: str) -> bool:
-    """Tells whether two documents say the same. Python's values would not do: to them, true equals 1."""
-    return a == b or _canonical(a) == _canonical(b)
+    """Tells whether two documents say the same; to Python ``true`` and ``1.0`` were the same as ``1``."""
+    return a == b or _value(a) == _value(b)
 
 
-def _canonical(text: str) -> str:
-    return json.dumps(json.loads(text), sort_keys=True)
+def _value(document: str) -> object:
+    return json.loads(document, parse_int=_Number, parse_float=_Number)
+
+
+class _Number(str):
+    """A number with its digits, which no text equals."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Number) and str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        return str.__hash__(self)
 
 
 def next_version(
-    row: SessionRow, readings: ReadingSet, change: Change, now: datetime, *, replaced: bool
+    row: SessionRow,
+    readings: ReadingSet,
+    change: Change,
+    now: datetime,
+    created_at: datetime,
+    *,
+    replaced: bool,
 ) -> SessionRow:
     """Returns the next version of a row, with what follows from its readings.
 
@@ -192,7 +210,7 @@ def next_version(
         reading_count=len(readings),
         duplicate_count=kept * row.duplicate_count + change.duplicates,
         out_of_order_count=kept * row.out_of_order_count + change.out_of_order,
-        begins_at=row.started_at or (from_microseconds(span[0]) if span else row.begins_at),
+        begins_at=row.started_at or (from_microseconds(span[0]) if span else created_at),
         last_reading_at=from_microseconds(span[1]) if span else None,
     )
 

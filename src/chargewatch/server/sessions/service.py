@@ -6,7 +6,7 @@ the session (`known`), or the session is new, a push is one round trip instead, 
 builds on is no longer so.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -41,7 +41,7 @@ class TooManyReadings(Exception):
 
 
 class VersionMismatch(Exception):
-    """The session is not at the version that the caller asked for."""
+    """The session is at none of the versions that the caller asked for."""
 
 
 class Push(NamedTuple):
@@ -56,7 +56,7 @@ class Push(NamedTuple):
     replaces: bool
     joins_metadata: bool = False
     where: Whereabouts | None = None
-    expected_version: int | None = None
+    expected_versions: Container[int] | None = None
     sealing: Sealing | None = None
 
 
@@ -86,7 +86,7 @@ class SessionService:
         where: Whereabouts,
         attributes: Attributes,
         readings: Sequence[Reading],
-        expected_version: int | None = None,
+        expected_versions: Container[int] | None = None,
         sealing: Sealing | None = None,
     ) -> Stored:
         """Creates or changes a session; readings, where there are any, replace the stored ones (POST)."""
@@ -95,7 +95,7 @@ class SessionService:
             readings,
             replaces=True,
             where=where,
-            expected_version=expected_version,
+            expected_versions=expected_versions,
             sealing=sealing,
         )
         return await self._create_or_change(tenant_id, external_id, where, push)
@@ -128,7 +128,7 @@ class SessionService:
         readings: Sequence[Reading],
         *,
         replace: bool,
-        expected_version: int | None = None,
+        expected_versions: Container[int] | None = None,
         sealing: Sealing | None = None,
     ) -> Stored:
         """Adds readings to a session or replaces them (PATCH and PUT).
@@ -137,7 +137,7 @@ class SessionService:
             SessionNotFound: no such session.
         """
         push = Push(
-            attributes, readings, replaces=replace, expected_version=expected_version, sealing=sealing
+            attributes, readings, replaces=replace, expected_versions=expected_versions, sealing=sealing
         )
         return await self._change(tenant_id, session, push)
 
@@ -157,7 +157,9 @@ class SessionService:
             readings = await repository.load_readings(connection, tenant_id, opened.row.session_id)
         return Stored(opened.row, opened.times, opened.station), ReadingSet(readings).ordered()
 
-    async def delete(self, tenant_id: UUID, session: str, expected_version: int | None = None) -> None:
+    async def delete(
+        self, tenant_id: UUID, session: str, expected_versions: Container[int] | None = None
+    ) -> None:
         """Erases a session.
 
         Raises:
@@ -170,10 +172,10 @@ class SessionService:
                 raise SessionNotFound
             opened = _opened(found)
             assert opened.row is not None
-            _check_version(opened.row, expected_version)
+            _check_version(opened.row, expected_versions)
             others = await repository.overlapping_sessions(connection, tenant_id, opened.row)
             await repository.ask_for_rechecks(connection, tenant_id, others)
-            await repository.delete_session(connection, tenant_id, opened.row.session_id)
+            await repository.delete_session(connection, tenant_id, opened.row)
             return opened.row.external_id
 
         external_id = await self._database.in_tenant_transaction(tenant_id, work)
@@ -211,7 +213,7 @@ class SessionService:
         self, tenant_id: UUID, external_id: str, where: Whereabouts, push: Push
     ) -> Stored:
         name = (tenant_id, external_id)
-        if push.expected_version is None and push.sealing is None:
+        if push.expected_versions is None and push.sealing is None:
             if name not in self._sessions:
                 stored = await self._create_quickly(tenant_id, external_id, where, push)
             elif not push.replaces:
@@ -247,7 +249,7 @@ class SessionService:
         row = rows.attributed(
             rows.located(rows.new_row(external_id, _NOWHERE, now), _NOWHERE, where), push.attributes
         )
-        row = rows.next_version(row, merged, change, now, replaced=True)
+        row = rows.next_version(row, merged, change, now, now, replaced=True)
         judgement = await self._judge.judgement(row, facts, merged, now)
         verdict = judgement.verdict
         if judgement.failed or (verdict is not None and verdict.is_anomaly):
@@ -308,8 +310,9 @@ class SessionService:
             if not added and row == before:
                 return None
             replaces = push.replaces and bool(added)
+            created_at = known.stored.times.created_at
             row = rows.next_version(
-                row, readings, change if added else _NOTHING_NOTICED, now, replaced=replaces
+                row, readings, change if added else _NOTHING_NOTICED, now, created_at, replaced=replaces
             )
             if rows.gives_up(before, row):
                 return None
@@ -334,7 +337,7 @@ class SessionService:
         self, connection: Connection, tenant_id: UUID, external_id: str, opened: _Opened, push: Push
     ) -> Known | None:
         """Merges a push into what is stored, judges the result and stores both; None: the session is not new."""
-        _check_version(opened.row, push.expected_version)
+        _check_version(opened.row, push.expected_versions)
         stored_readings: list[Reading] = []
         if opened.row is not None:
             stored_readings = await repository.load_readings(connection, tenant_id, opened.row.session_id)
@@ -354,8 +357,9 @@ class SessionService:
             times: Times | None = opened.times
         else:
             replaces = push.replaces and bool(added)
+            created_at = opened.times.created_at if opened.times is not None else now
             row = rows.next_version(
-                row, readings, change if added else _NOTHING_NOTICED, now, replaced=replaces
+                row, readings, change if added else _NOTHING_NOTICED, now, created_at, replaced=replaces
             )
             row = await self._judged(connection, tenant_id, opened, row, readings, now)
             if opened.row is None:
@@ -393,15 +397,15 @@ class SessionService:
 def _is_simple(known: Known, push: Push) -> bool:
     """Tells whether a push on a known session may be stored without looking at anything else."""
     row = known.stored.row
-    if push.expected_version is not None and push.expected_version != row.version:
+    if push.expected_versions is not None and row.version not in push.expected_versions:
         return False
     if push.where is not None and push.where.station != known.stored.station:
         return False
     return not row.is_anomaly and row.status != "failed" and not rows.is_overlapping(row)
 
 
-def _check_version(row: SessionRow | None, expected_version: int | None) -> None:
-    if expected_version is not None and (row is None or row.version != expected_version):
+def _check_version(row: SessionRow | None, expected_versions: Container[int] | None) -> None:
+    if expected_versions is not None and (row is None or row.version not in expected_versions):
         raise VersionMismatch
 
 

@@ -6,6 +6,11 @@ from chargewatch.server.sessions.rows import Stored
 from chargewatch.server.sessions.schemas import SessionState, StoredVerdict
 
 
+def beginning_of_state(external_id: str) -> bytes:
+    """Returns how every state of a session begins as JSON: what finds the kept answers that tell of it."""
+    return msgspec.json.encode({"session_id": external_id}).removesuffix(b"}")
+
+
 def session_state(stored: Stored) -> SessionState:
     """Returns the state of a session after a call."""
     row = stored.row
