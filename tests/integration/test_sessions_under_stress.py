@@ -311,7 +311,7 @@ def test_two_calls_at_once_are_one_after_the_other(settings_: Settings, address:
     """In one of the two orders: what both answer and what is stored then."""
 
     @settings(
-        max_examples=120,
+        max_examples=60,
         phases=PHASES,
         deadline=None,
         derandomize=True,
