@@ -236,3 +236,71 @@ async def test_the_kept_answer_and_the_change_are_one_transaction(
             KEY["Idempotency-Key"],
         )
     assert timedelta(0) <= kept["took"] < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT", "POST"])
+async def test_a_call_that_is_cut_off_anywhere_is_done_once(api: httpx.AsyncClient, method: str) -> None:
+    """Cut at its first, second, … visit to the event loop; whoever repeats it is never told to wait."""
+    await api.post("/v1/sessions", json=body())
+    version, cuts, was_cut = 1, 0, True
+    while was_cut:
+        key = {"Idempotency-Key": f"cut-{uuid4()}"}
+        sent = {"meter_values": [*values(4), {"timestamp": "2026-02-27T10:05:00Z", "value": 500 + cuts}]}
+        where, sent = (at(), sent) if method != "POST" else ("/v1/sessions", body() | sent)
+        call = asyncio.ensure_future(api.request(method, where, json=sent, headers=key))
+        for _ in range(cuts):
+            await asyncio.sleep(0)
+        was_cut = not call.done()
+        call.cancel()
+        await asyncio.wait([call])
+        answer = await api.request(method, where, json=sent, headers=key)
+        assert answer.status_code == 200
+        version += 1
+        assert answer.json()["version"] == (await api.get(at())).json()["version"] == version
+        cuts += 1
+    assert cuts > 10
+
+
+async def test_an_answer_without_a_change_is_kept_as_well(api: httpx.AsyncClient) -> None:
+    first = await api.post("/v1/sessions", json=body())
+    nothing = await api.patch(at(), json={"meter_values": []}, headers=KEY)
+    assert nothing.json() == first.json()
+    await api.patch(at(), json={"meter_values": values(1, 10)})
+    again = await api.patch(at(), json={"meter_values": []}, headers=KEY)
+    assert (is_replay(again), again.content) == (True, nothing.content)
+
+
+async def test_a_session_by_its_other_name_is_another_call(
+    api: httpx.AsyncClient, wiring: Wiring, two_tenants: tuple[NewKey, NewKey]
+) -> None:
+    """A key repeats one call, as it was sent; it says so instead of guessing that both mean the same."""
+    await api.post("/v1/sessions", json=body())
+    stored, _ = await wiring.sessions.get(two_tenants[0].tenant_id, IDS["s-1"])
+    sent = {"meter_values": values(1, 10)}
+    by_uuid = f"/v1/sessions/{stored.row.session_id}"
+    assert (await api.patch(by_uuid, json=sent, headers=KEY)).status_code == 200
+    assert is_replay(await api.patch(by_uuid, json=sent, headers=KEY))
+    assert (await api.patch(at(), json=sent, headers=KEY)).status_code == 422
+
+
+async def test_another_payload_is_told_while_the_first_call_runs(
+    api: httpx.AsyncClient, hasty: httpx.AsyncClient, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """422 before 409: waiting would not help."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    upsert = wiring.sessions.upsert
+
+    async def hold(*arguments: Any) -> Any:
+        reached.set()
+        await go_on.wait()
+        return await upsert(*arguments)
+
+    monkeypatch.setattr(wiring.sessions, "upsert", hold)
+    async with hasty:
+        first = asyncio.ensure_future(hasty.post("/v1/sessions", json=body(), headers=KEY))
+        await reached.wait()
+        other = await api.post("/v1/sessions", json=body(count=5), headers=KEY)
+        same = await api.post("/v1/sessions", json=body(), headers=KEY)
+        go_on.set()
+        assert (await first).status_code == 200
+    assert (other.status_code, same.status_code) == (422, 409)

@@ -6,8 +6,9 @@ the later one counts (contract, section 2).
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
+from sys import getsizeof
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -37,8 +38,11 @@ from chargewatch.ingest.columns import AHEAD_US, EARLIEST_SANE_US, ReadingColumn
 
 _UNIT_NAMES: Final = tuple(unit.name for unit in UNITS)
 _MEASURAND_NAMES: Final = tuple(m.value for m in MEASURANDS)
-#: Sources that are remembered; a fleet has some dozens.
-_REMEMBERED_SOURCES: Final = 4096
+#: Sources that are remembered; a fleet has some dozens. Their names are the client's: at most some 7 MB.
+_REMEMBERED_SOURCES: Final = 1024
+_VOCABULARY: Final = frozenset(
+    ("", *_MEASURAND_NAMES, *_UNIT_NAMES, *PHASES, *LOCATIONS, *CONTEXTS, *FORMATS)
+)
 _END: Final = CONTEXTS[CONTEXT_CODES["transaction.end"]]
 
 
@@ -189,9 +193,20 @@ class ReadingSet:
         sane = [k[0] for k in self._by_key if EARLIEST_SANE_US <= k[0] <= now_us + AHEAD_US]
         return (min(sane), max(sane)) if sane else None
 
+    def values(self) -> Collection[Reading]:
+        """Returns the readings in no particular order."""
+        return self._by_key.values()
+
     def has_end(self) -> bool:
         """Tells whether a reading was taken at ``Transaction.End``."""
         return any(key[4] == _END for key in self._by_key)
+
+
+def text_bytes(readings: Collection[Reading]) -> int:
+    """Returns the bytes of what clients wrote in readings: their texts, and names outside of the vocabulary."""
+    sources = {id(reading.source): reading.source for reading in readings}
+    names = [name for source in sources.values() for name in source if name not in _VOCABULARY]
+    return sum([getsizeof(reading.text) for reading in readings]) + sum(map(getsizeof, names))
 
 
 def same_value(a: Reading, b: Reading) -> bool:

@@ -6,9 +6,9 @@ waits for a batch to fill: a call alone is judged in the next turn.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,8 +20,10 @@ from chargewatch.server.clock import microseconds
 
 #: Fewer stored readings than this are not analysed (contract, section 3).
 FEWEST_READINGS: Final = 3
-#: A session with more readings is judged in a thread, so that other calls go on meanwhile.
+#: A session with more readings is loaded and judged in a thread, so that other calls go on meanwhile.
 LARGE_SESSION: Final = 5_000
+
+T = TypeVar("T")
 
 
 class Declared(NamedTuple):
@@ -65,6 +67,11 @@ def _moment(at: datetime | None) -> int:
     return int(NO_TIME) if at is None else microseconds(at)
 
 
+async def aside_if_large(readings: int, work: Callable[[], T]) -> T:
+    """Returns what the work on so many readings returns, done in a thread where that would hold other calls up."""
+    return await asyncio.to_thread(work) if readings >= LARGE_SESSION else work()
+
+
 class Analyser:
     """Judges sessions for the calls of one process."""
 
@@ -78,7 +85,7 @@ class Analyser:
             Exception: whatever the analysis of this session raises; the others of its batch are not touched.
         """
         if len(case.readings) >= LARGE_SESSION:
-            return (await asyncio.to_thread(judge, [case], now))[0]
+            return await aside_if_large(len(case.readings), lambda: judge([case], now)[0])
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Verdict] = loop.create_future()
         if not self._waiting:

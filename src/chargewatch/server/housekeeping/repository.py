@@ -1,5 +1,6 @@
 """What is due, tenant by tenant. Every statement but the first runs inside a tenant's transaction."""
 
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -9,23 +10,27 @@ from chargewatch.server.platform.idempotency import erase_answers
 from chargewatch.server.sessions.states import beginning_of_state
 
 _DUE: Final = """
-SELECT session_id FROM sessions
- WHERE tenant_id = $1 AND recheck_at <= now() ORDER BY recheck_at LIMIT $2
+SELECT recheck_at, session_id FROM sessions
+ WHERE tenant_id = $1 AND recheck_at <= now() AND recheck_at >= $2 AND (recheck_at, session_id) > ($2, $3)
+ ORDER BY recheck_at, session_id LIMIT $4
 """
 _ASKED_FOR: Final = """
-DELETE FROM session_rechecks WHERE tenant_id = $1 AND session_id IN (
-    SELECT session_id FROM session_rechecks WHERE tenant_id = $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+SELECT session_id FROM session_rechecks WHERE tenant_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3
+"""
+_TAKE: Final = """
+DELETE FROM session_rechecks WHERE tenant_id = $1 AND session_id = (
+    SELECT session_id FROM session_rechecks WHERE tenant_id = $1 AND session_id = $2 FOR UPDATE SKIP LOCKED)
 RETURNING session_id
 """
 _RETENTION: Final = "SELECT (settings ->> 'retention_days')::integer FROM tenants WHERE tenant_id = $1"
 
 # By age means by begin, and of those only what has ended since: a session that still runs is not old.
 _ERASE: Final = """
-DELETE FROM sessions WHERE tenant_id = $1 AND session_id IN (
+DELETE FROM sessions WHERE tenant_id = $1 AND session_id = ANY (ARRAY(
     SELECT session_id FROM sessions
      WHERE tenant_id = $1 AND begins_at < now() - make_interval(days => $2)
        AND coalesce(ended_at, last_reading_at, begins_at) < now() - make_interval(days => $2)
-     ORDER BY begins_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+     ORDER BY begins_at LIMIT $3 FOR UPDATE SKIP LOCKED))
 RETURNING external_id
 """
 
@@ -59,14 +64,21 @@ async def all_tenants(database: Database) -> list[UUID]:
     return [row[0] for row in await database.fetch_without_tenant("SELECT * FROM all_tenants()", reads=True)]
 
 
-async def due_sessions(connection: Connection, tenant_id: UUID, most: int) -> list[UUID]:
-    """Returns sessions that are over for want of readings, those that wait longest first."""
-    return [row[0] for row in await connection.fetch(_DUE, tenant_id, most)]
+async def due_sessions(
+    connection: Connection, tenant_id: UUID, after: tuple[datetime, UUID], most: int
+) -> list[tuple[datetime, UUID]]:
+    """Returns sessions that are over for want of readings, with the time since when, those that wait longest first."""
+    return [(row[0], row[1]) for row in await connection.fetch(_DUE, tenant_id, *after, most)]
 
 
-async def take_rechecks(connection: Connection, tenant_id: UUID, most: int) -> list[UUID]:
-    """Returns sessions that are to be judged again, and crosses them off the list."""
-    return [row[0] for row in await connection.fetch(_ASKED_FOR, tenant_id, most)]
+async def asked_rechecks(connection: Connection, tenant_id: UUID, after: UUID, most: int) -> list[UUID]:
+    """Returns sessions that are to be judged again, in the order of their UUIDs."""
+    return [row[0] for row in await connection.fetch(_ASKED_FOR, tenant_id, after, most)]
+
+
+async def take_recheck(connection: Connection, tenant_id: UUID, session_id: UUID) -> bool:
+    """Crosses a session off that list; False: somebody else does, or asks for it once more at the moment."""
+    return await connection.fetchval(_TAKE, tenant_id, session_id) is not None
 
 
 async def retention_days(connection: Connection, tenant_id: UUID) -> int | None:

@@ -5,11 +5,15 @@ does it, and a crash leaves nothing half done.
 """
 
 import asyncio
+import random
+from collections.abc import Awaitable
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 import structlog
 
+from chargewatch.server.db.connection import Connection
 from chargewatch.server.db.engine import Database
 from chargewatch.server.db.errors import DatabaseUnavailable
 from chargewatch.server.housekeeping import repository
@@ -19,7 +23,10 @@ from chargewatch.server.sessions.service import SessionService
 #: Sessions of one tenant that are judged, or erased, in one step.
 STEP_SESSIONS: Final = 200
 #: A count with more entries than this is folded into one.
-MOST_ENTRIES: Final = 64
+MOST_ENTRIES: Final = 16
+#: Before every time and every UUID that is stored.
+_BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
+_BEFORE_ALL: Final = UUID(int=0)
 
 _log = structlog.get_logger(__name__)
 
@@ -44,29 +51,72 @@ class Housekeeping:
                 _log.exception("housekeeping_failed")
 
     async def round(self) -> None:
-        """Does what is due for every tenant."""
-        for tenant_id in await repository.all_tenants(self._database):
-            await self.judge_due(tenant_id)
-            await self.erase_old(tenant_id)
-            await self.fold_counts(tenant_id)
-            await self._idempotency.forget_old(tenant_id)
+        """Does what is due for every tenant; where one of them is at fault, the others are served all the same.
+
+        An outage ends the round. The order is another one each time, so that nobody is always behind it.
+        """
+        tenants = await repository.all_tenants(self._database)
+        for tenant_id in random.sample(tenants, len(tenants)):
+            try:
+                await self._round_of(tenant_id)
+            except DatabaseUnavailable:
+                raise
+            except Exception:  # noqa: BLE001 - one tenant of many; the log has it
+                _log.exception("housekeeping_failed", tenant_id=str(tenant_id))
+
+    async def _round_of(self, tenant_id: UUID) -> None:
+        await self.judge_due(tenant_id)
+        await self.erase_old(tenant_id)
+        await self.fold_counts(tenant_id)
+        await self._idempotency.forget_old(tenant_id)
 
     async def judge_due(self, tenant_id: UUID) -> int:
-        """Judges sessions that became over, or that others overlap; returns how many verdicts changed."""
-        changed = 0
+        """Judges sessions that became over, or that others overlap; returns how many verdicts changed.
+
+        Each of them is tried once: one that cannot be judged, or that another clock thinks is not over yet, waits
+        for the next round.
+        """
+        return await self._judge_over(tenant_id) + await self._judge_asked(tenant_id)
+
+    async def _judge_over(self, tenant_id: UUID) -> int:
+        changed, last = 0, (_BEGINNING, _BEFORE_ALL)
         while True:
             async with self._database.tenant_transaction(tenant_id, reads=True) as connection:
-                due = await repository.due_sessions(connection, tenant_id, STEP_SESSIONS)
-            for session_id in due:
-                changed += await self._sessions.recheck(tenant_id, session_id)
+                due = await repository.due_sessions(connection, tenant_id, last, STEP_SESSIONS)
+            for _, session_id in due:
+                changed += await self._judged(session_id, self._sessions.recheck(tenant_id, session_id))
             if len(due) < STEP_SESSIONS:
-                break
+                return changed
+            last = due[-1]
+
+    async def _judge_asked(self, tenant_id: UUID) -> int:
+        changed, last = 0, _BEFORE_ALL
         while True:
-            async with self._database.tenant_transaction(tenant_id) as connection:
-                asked = await repository.take_rechecks(connection, tenant_id, 1)
-                if not asked:
-                    return changed
-                changed += await self._sessions.recheck_in(connection, tenant_id, asked[0])
+            async with self._database.tenant_transaction(tenant_id, reads=True) as connection:
+                asked = await repository.asked_rechecks(connection, tenant_id, last, STEP_SESSIONS)
+            for session_id in asked:
+                changed += await self._judged(session_id, self._take_and_judge(tenant_id, session_id))
+            if len(asked) < STEP_SESSIONS:
+                return changed
+            last = asked[-1]
+
+    async def _take_and_judge(self, tenant_id: UUID, session_id: UUID) -> bool:
+        async def work(connection: Connection) -> bool:
+            if not await repository.take_recheck(connection, tenant_id, session_id):
+                return False
+            return await self._sessions.recheck_in(connection, tenant_id, session_id)
+
+        return await self._database.in_tenant_transaction(tenant_id, work)
+
+    async def _judged(self, session_id: UUID, work: Awaitable[bool]) -> bool:
+        """Returns what the work says; a session at fault does not keep the others waiting."""
+        try:
+            return await work
+        except DatabaseUnavailable:
+            raise
+        except Exception:  # noqa: BLE001 - one session of many; the log has it
+            _log.exception("recheck_failed", session=str(session_id))
+            return False
 
     async def erase_old(self, tenant_id: UUID) -> int:
         """Erases what is older than the tenant's retention, where one is set; returns how many sessions."""

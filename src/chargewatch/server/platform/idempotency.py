@@ -6,6 +6,7 @@ gets that answer (``Idempotent-Replayed: true``); while the first call runs, 409
 that is refused or fails keeps nothing and frees the key; a crash frees it when the claim ends.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -62,9 +63,12 @@ DELETE FROM idempotency_keys
 """
 
 # Of what is erased no answer may tell any more. The number of answers kept is that of a day.
+# By length, so that many beginnings are looked up in a hash table and not tried one after another.
 _ERASE: Final = """
-DELETE FROM idempotency_keys k USING unnest($2::bytea[]) AS beginning
- WHERE k.tenant_id = $1 AND substring(k.body FROM 1 FOR octet_length(beginning)) = beginning
+DELETE FROM idempotency_keys k
+ USING (SELECT DISTINCT octet_length(b) AS bytes FROM unnest($2::bytea[]) AS b) AS length,
+       unnest($2::bytea[]) AS beginning
+ WHERE k.tenant_id = $1 AND substring(k.body FROM 1 FOR length.bytes) = beginning
 """
 
 #: Keeps the answer of a call, in the transaction of what the call did.
@@ -108,7 +112,11 @@ class Idempotency:
             raise invalid_field(("Idempotency-Key",), message, "invalid_idempotency_key")
         route = f"{request.scope['method']} {request.scope['path_template']}"
         claim = _Claim(request.auth.tenant_id, route, sent.decode("ascii"), uuid4())
-        earlier = await self._claim(claim, fingerprint(request))
+        try:
+            earlier = await self._claim(claim, fingerprint(request))
+        except asyncio.CancelledError:  # the claim may be stored all the same
+            await self._free(claim)
+            raise
         if earlier is not None:
             return earlier
         try:

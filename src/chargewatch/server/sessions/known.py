@@ -8,37 +8,45 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from sys import getsizeof
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from chargewatch.ingest.readings import ReadingSet
 from chargewatch.server.sessions.rows import StationFacts, Stored
 
-#: Readings that are remembered at once, about 35 MB; the session used longest ago goes first.
-MOST_READINGS: Final = 100_000
+#: What is remembered at once (100,000 readings of sessions of the usual size); the session used longest ago goes first.
+MOST_BYTES: Final = 36_000_000
 #: A longer session is loaded each time.
 LONGEST_SESSION: Final = 5_000
 MOST_SESSIONS: Final = 20_000
 MOST_STATIONS: Final = 50_000
+#: What a session and a reading take beside their texts, as measured (``tests/unit/test_known_sessions.py``).
+_SESSION_BYTES: Final = 1_700
+_READING_BYTES: Final = 260
 
 Name = tuple[UUID, str]
 
 
 class Known(NamedTuple):
-    """A session as it was after the last call on it in this process."""
+    """A session as it was after the last call on it in this process.
+
+    ``text_bytes`` are those of its readings (`text_bytes`), or more, where some took the place of others.
+    """
 
     stored: Stored
     facts: StationFacts
     readings: ReadingSet
+    text_bytes: int
 
 
 class KnownSessions:
     """The sessions that were used last, each by tenant and external id."""
 
-    def __init__(self, most_readings: int = MOST_READINGS) -> None:
-        self._most_readings = most_readings
-        self._sessions: OrderedDict[Name, Known] = OrderedDict()
-        self._readings = 0
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._sessions: OrderedDict[Name, tuple[Known, int]] = OrderedDict()
+        self._bytes = 0
         self._turns: dict[Name, tuple[asyncio.Lock, int]] = {}
 
     def __contains__(self, name: Name) -> bool:
@@ -46,9 +54,8 @@ class KnownSessions:
 
     def take(self, name: Name) -> Known | None:
         """Hands a session out, to be put back when what it became is stored; meanwhile it is not remembered."""
-        known = self._sessions.pop(name, None)
-        if known is not None:
-            self._readings -= len(known.readings)
+        known, size = self._sessions.pop(name, (None, 0))
+        self._bytes -= size
         return known
 
     def put(self, name: Name, known: Known) -> None:
@@ -56,11 +63,12 @@ class KnownSessions:
         self.take(name)
         if len(known.readings) > LONGEST_SESSION:
             return
-        self._sessions[name] = known
-        self._readings += len(known.readings)
-        while self._readings > self._most_readings or len(self._sessions) > MOST_SESSIONS:
-            _, gone = self._sessions.popitem(last=False)
-            self._readings -= len(gone.readings)
+        size = _size(known)
+        self._sessions[name] = known, size
+        self._bytes += size
+        while self._bytes > self._most_bytes or len(self._sessions) > MOST_SESSIONS:
+            _, (_, gone) = self._sessions.popitem(last=False)
+            self._bytes -= gone
 
     @asynccontextmanager
     async def turn(self, name: Name) -> AsyncIterator[None]:
@@ -74,6 +82,13 @@ class KnownSessions:
             lock, users = self._turns.pop(name)
             if users > 1:
                 self._turns[name] = lock, users - 1
+
+
+def _size(known: Known) -> int:
+    """Returns about how many bytes a session takes: its texts are the client's, and may be long."""
+    row = known.stored.row
+    texts = getsizeof(row.metadata) + getsizeof(row.verdict) + known.text_bytes
+    return _SESSION_BYTES + _READING_BYTES * len(known.readings) + texts
 
 
 class KnownStations:

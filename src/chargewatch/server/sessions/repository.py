@@ -1,6 +1,6 @@
 """Sessions, stations and reading chunks in PostgreSQL. Every call runs inside a tenant's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -9,6 +9,7 @@ import msgspec
 
 from chargewatch.domain.ids import external_id
 from chargewatch.ingest.readings import Reading
+from chargewatch.server.analysis.service import aside_if_large
 from chargewatch.server.db.connection import Connection, Row
 from chargewatch.server.db.contention import retrying
 from chargewatch.server.db.engine import Database
@@ -51,7 +52,7 @@ SELECT station.station_id AS at_station_id, station.external_id AS station_exter
 _FIND: Final = f"""
 SELECT station.station_id AS at_station_id, station.external_id AS station_external_id,
        station.managed AS station_managed, station.rated_power_kw, {_COLUMNS}
-  FROM sessions s JOIN stations station USING (tenant_id, station_id)
+  FROM sessions s LEFT JOIN stations station USING (tenant_id, station_id)
  WHERE s.tenant_id = $1 AND
 """
 
@@ -124,15 +125,23 @@ SELECT created_at, updated_at FROM changed
 _CREATE: Final = "SELECT * FROM create_session($1, $2, $3, $4, $5, $6, $7, $8)"
 _CHANGE: Final = "SELECT * FROM change_session($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _OVERLAPPING: Final = "SELECT * FROM overlapping_sessions($1, $2, $3, $4, $5, $6, $7)"
+
+# What is asked for already is locked: whoever judges it now would not see yet what this transaction stores.
 _ASK_FOR_RECHECKS: Final = """
-INSERT INTO session_rechecks (tenant_id, session_id) SELECT $1, unnest($2::uuid[]) ON CONFLICT DO NOTHING
+INSERT INTO session_rechecks (tenant_id, session_id) SELECT $1, unnest($2::uuid[])
+ON CONFLICT (tenant_id, session_id) DO UPDATE SET session_id = excluded.session_id
+"""
+_SET_RECHECK: Final = """
+UPDATE sessions SET recheck_at = $3
+ WHERE tenant_id = $1 AND session_id = $2 AND recheck_at IS DISTINCT FROM $3
 """
 
 # As the index on connectors has it: an unknown evse or connector is ''.
 _RECENT: Final = """
 SELECT categories FROM sessions
  WHERE tenant_id = $1 AND station_id = $2 AND coalesce(evse_id, '') = $3 AND coalesce(connector_id, '') = $4
-   AND status = 'active' AND session_id <> $5 AND begins_at < $6 AND begins_at >= $7
+   AND status = 'active' AND session_id <> $5 AND begins_at < $6
+   AND begins_at >= $6::timestamptz - $7::interval
  ORDER BY begins_at DESC, session_id LIMIT $8
 """
 
@@ -201,16 +210,28 @@ async def find_session(
     """Returns a session by its external id, else by its UUID, with its station's attributes."""
     ending = " FOR UPDATE OF s" if lock else ""
     session = normal_id(session)
-    row = await connection.fetchrow(f"{_FIND} s.external_id = $2{ending}", tenant_id, session)
+    row = await _find(connection, f"{_FIND} s.external_id = $2{ending}", tenant_id, session)
     internal = _uuid(session)
     if row is None and internal is not None:
-        row = await connection.fetchrow(f"{_FIND} s.session_id = $2{ending}", tenant_id, internal)
+        row = await _find(connection, f"{_FIND} s.session_id = $2{ending}", tenant_id, internal)
     return row
 
 
 async def find_internal(connection: Connection, tenant_id: UUID, session_id: UUID) -> Row | None:
     """Locks and returns a session by its UUID."""
-    return await connection.fetchrow(f"{_FIND} s.session_id = $2 FOR UPDATE OF s", tenant_id, session_id)
+    return await _find(connection, f"{_FIND} s.session_id = $2 FOR UPDATE OF s", tenant_id, session_id)
+
+
+async def _find(connection: Connection, query: str, tenant_id: UUID, name: str | UUID) -> Row | None:
+    """Returns a session with its station.
+
+    A session that was moved while we waited for its lock comes with its new place and the stations of before, and so
+    without a station. It is locked then, and a second look sees both.
+    """
+    row = await connection.fetchrow(query, tenant_id, name)
+    if row is not None and row["at_station_id"] is None:
+        row = await connection.fetchrow(query, tenant_id, name)
+    return row
 
 
 async def overlapping_sessions(connection: Connection, tenant_id: UUID, row: SessionRow) -> list[UUID]:
@@ -231,10 +252,17 @@ async def overlapping_sessions(connection: Connection, tenant_id: UUID, row: Ses
     return [one[0] for one in found]
 
 
-async def ask_for_rechecks(connection: Connection, tenant_id: UUID, sessions: Sequence[UUID]) -> None:
+async def ask_for_rechecks(connection: Connection, tenant_id: UUID, sessions: Collection[UUID]) -> None:
     """Has sessions judged again soon (see ``housekeeping``)."""
     if sessions:
-        await connection.execute(_ASK_FOR_RECHECKS, tenant_id, sessions)
+        await connection.execute(_ASK_FOR_RECHECKS, tenant_id, sorted(sessions))
+
+
+async def set_recheck(
+    connection: Connection, tenant_id: UUID, session_id: UUID, recheck_at: datetime | None
+) -> None:
+    """Notes when a session is to be looked at again; what clients see of it stays the same."""
+    await connection.execute(_SET_RECHECK, tenant_id, session_id, recheck_at)
 
 
 def normal_id(text: str) -> str:
@@ -255,11 +283,15 @@ def _uuid(text: str) -> UUID | None:
 async def load_readings(connection: Connection, tenant_id: UUID, session_id: UUID) -> list[Reading]:
     """Returns the stored readings in the order in which they were acknowledged."""
     rows = await connection.fetch(
-        "SELECT encoding, payload FROM reading_chunks WHERE tenant_id = $1 AND session_id = $2 ORDER BY sequence",
+        "SELECT encoding, payload, reading_count FROM reading_chunks"
+        " WHERE tenant_id = $1 AND session_id = $2 ORDER BY sequence",
         tenant_id,
         session_id,
     )
-    return [reading for row in rows for reading in chunks.decode(row["encoding"], row["payload"])]
+    return await aside_if_large(
+        sum([row["reading_count"] for row in rows]),
+        lambda: [reading for row in rows for reading in chunks.decode(row["encoding"], row["payload"])],
+    )
 
 
 async def insert_session(
@@ -305,7 +337,7 @@ async def recent_categories(connection: Connection, tenant_id: UUID, row: Sessio
         row.connector_id or "",
         row.session_id,
         row.begins_at,
-        row.begins_at - RECURRENCE_WINDOW,
+        RECURRENCE_WINDOW,
         RECURRENCE_SESSIONS,
     )
     return [list(r["categories"]) for r in rows]

@@ -282,6 +282,22 @@ def is_overlapping(row: SessionRow) -> bool:
     return any(note.code == NoteCode.OVERLAPS_SESSION for note in notes)
 
 
+def gives_up(before: SessionRow, after: SessionRow) -> bool:
+    """Tells whether a change takes a session away from a place or time at which others may overlap it."""
+    if before.connector_id is None or _ends_at(before) is None:
+        return False
+    place, new_place = (
+        (row.station_id, row.evse_id or "", row.connector_id or "") for row in (before, after)
+    )
+    ended, ends = _ends_at(before), _ends_at(after)
+    shorter = ends is None or (ended is not None and ends < ended) or after.begins_at > before.begins_at
+    return place != new_place or shorter
+
+
+def _ends_at(row: SessionRow) -> datetime | None:
+    return row.ended_at or row.last_reading_at
+
+
 def same_verdict(a: SessionRow, b: SessionRow) -> bool:
     """Tells whether two rows of a session say the same of it, whenever they were analysed."""
     kept: dict[str, Any] = {

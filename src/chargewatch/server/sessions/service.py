@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from chargewatch.ingest.readings import Change, Reading, ReadingSet
-from chargewatch.server.analysis.service import Analyser
+from chargewatch.ingest.readings import Change, Reading, ReadingSet, text_bytes
+from chargewatch.server.analysis.service import Analyser, aside_if_large
 from chargewatch.server.clock import utc_now
 from chargewatch.server.db.connection import Connection, Row
 from chargewatch.server.db.engine import Database
@@ -173,9 +173,8 @@ class SessionService:
             opened = _opened(found)
             assert opened.row is not None
             _check_version(opened.row, expected_versions)
-            if rows.is_overlapping(opened.row):
-                others = await repository.overlapping_sessions(connection, tenant_id, opened.row)
-                await repository.ask_for_rechecks(connection, tenant_id, others)
+            others = await repository.overlapping_sessions(connection, tenant_id, opened.row)
+            await repository.ask_for_rechecks(connection, tenant_id, others)
             await repository.delete_session(connection, tenant_id, opened.row)
             return opened.row.external_id
 
@@ -203,11 +202,12 @@ class SessionService:
         after, _ = await self._judge.judged_row(
             connection, tenant_id, row._replace(version=row.version + 1), opened.facts, readings, utc_now()
         )
-        changed = not rows.same_verdict(row, after)
-        stored = after if changed else row._replace(recheck_at=after.recheck_at)
-        await repository.update_session(connection, tenant_id, stored, [], replace=False)
+        if rows.same_verdict(row, after):
+            await repository.set_recheck(connection, tenant_id, session_id, after.recheck_at)
+            return False
+        await repository.update_session(connection, tenant_id, after, [], replace=False)
         self._sessions.take((tenant_id, row.external_id))
-        return changed
+        return True
 
     async def _create_or_change(
         self, tenant_id: UUID, external_id: str, where: Whereabouts, push: Push
@@ -266,7 +266,7 @@ class SessionService:
         judging.count(verdict)
         times = Times(made.created_at, made.created_at)
         stored = Stored(row._replace(station_id=made.station_id), times, where.station)
-        self._sessions.put((tenant_id, external_id), Known(stored, facts, merged))
+        self._sessions.put((tenant_id, external_id), Known(stored, facts, merged, text_bytes(change.added)))
         return stored
 
     async def _change(self, tenant_id: UUID, session: str, push: Push) -> Stored:
@@ -314,6 +314,8 @@ class SessionService:
             row = rows.next_version(
                 row, readings, change if added else _NOTHING_NOTICED, now, created_at, replaced=replaces
             )
+            if rows.gives_up(before, row):
+                return None
             judgement = await self._judge.judgement(row, known.facts, readings, now)
             verdict = judgement.verdict
             if judgement.failed or (verdict is not None and verdict.is_anomaly):
@@ -325,7 +327,8 @@ class SessionService:
             if times is None:
                 return None
             stored = Stored(row, times, known.stored.station)
-            self._sessions.put(name, Known(stored, known.facts, readings))
+            kept = 0 if replaces else known.text_bytes
+            self._sessions.put(name, Known(stored, known.facts, readings, kept + text_bytes(added)))
         READINGS.inc(len(added))
         judging.count(verdict)
         return stored
@@ -335,10 +338,13 @@ class SessionService:
     ) -> Known | None:
         """Merges a push into what is stored, judges the result and stores both; None: the session is not new."""
         _check_version(opened.row, push.expected_versions)
-        before = ReadingSet()
+        stored_readings: list[Reading] = []
         if opened.row is not None:
-            before.apply(await repository.load_readings(connection, tenant_id, opened.row.session_id))
-        readings, added, change = _merge(before, push.readings, replaces=push.replaces)
+            stored_readings = await repository.load_readings(connection, tenant_id, opened.row.session_id)
+        readings, added, change = await aside_if_large(
+            len(stored_readings) + len(push.readings),
+            lambda: _merge(ReadingSet(stored_readings), push.readings, replaces=push.replaces),
+        )
         if len(readings) > MOST_READINGS:
             raise TooManyReadings
         now = utc_now()
@@ -366,7 +372,7 @@ class SessionService:
         stored = Stored(row, times, opened.station)
         if push.sealing is not None:
             await push.sealing(connection, stored)
-        return Known(stored, opened.facts, readings)
+        return Known(stored, opened.facts, readings, text_bytes(readings.values()))
 
     async def _judged(
         self,
@@ -377,14 +383,14 @@ class SessionService:
         readings: ReadingSet,
         now: datetime,
     ) -> SessionRow:
-        """Returns the row with its verdict; sessions that it no longer or newly overlaps are to be judged again."""
-        before: list[UUID] = []
-        if opened.row is not None and rows.is_overlapping(opened.row):
-            before = await repository.overlapping_sessions(connection, tenant_id, opened.row)
+        """Returns the row with its verdict; sessions that it newly overlaps, or no longer, are to be judged again."""
         after, overlapping = await self._judge.judged_row(
             connection, tenant_id, row, opened.facts, readings, now
         )
-        await repository.ask_for_rechecks(connection, tenant_id, sorted({*before} ^ {*overlapping}))
+        before: list[UUID] = []
+        if opened.row is not None and (rows.is_overlapping(opened.row) or rows.gives_up(opened.row, row)):
+            before = await repository.overlapping_sessions(connection, tenant_id, opened.row)
+        await repository.ask_for_rechecks(connection, tenant_id, {*overlapping} ^ {*before})
         return after
 
 
@@ -424,4 +430,6 @@ def _merge(
         before.apply(change.added)
         return before, change.added, change
     after, change = ReadingSet.replacing(readings)
-    return after, [] if after.same_as(before) else change.added, change
+    if after.same_as(before):  # what is stored stays, to the letter
+        return before, [], change
+    return after, change.added, change
