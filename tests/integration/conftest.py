@@ -155,7 +155,8 @@ def address(postgres: DatabaseServer) -> DatabaseAddress:
 
 @pytest.fixture(scope="module")
 def settings(postgres: DatabaseServer) -> Settings:
-    return postgres.settings()
+    """As in service, but patient: a busy machine must not look like a fault."""
+    return postgres.settings(pool_timeout_s=30.0)
 
 
 @pytest.fixture

@@ -74,6 +74,9 @@ async def carry_out(service: SessionService, database: Database, tenant: UUID, h
             pass
 
 
+MINE = "tenant_id = current_setting('app.tenant')::uuid"  # the owner of a server may see all tenants
+
+
 async def new_tenant(address: DatabaseAddress) -> UUID:
     async with connected(address.owner) as owner:
         return (await TenantService(owner, address.roles).create_tenant(f"t-{uuid4()}")).tenant_id
@@ -110,16 +113,16 @@ def settings_(postgres: Any) -> Settings:
 
 SPOILS = {
     "count of sessions": "INSERT INTO session_counts (tenant_id, station_id, evse_id, connector_id, what, amount)"
-    " SELECT tenant_id, station_id, '', '1', 'sessions', 1 FROM sessions LIMIT 1",
-    "count of anomalous": "DELETE FROM session_counts WHERE what = 'anomalous'",
-    "number of readings": "UPDATE sessions SET reading_count = reading_count + 1",
-    "readings in each chunk": "UPDATE reading_chunks SET reading_count = reading_count + 1",
-    "newest chunk is of the version or before": "UPDATE reading_chunks SET sequence = 99",
-    "version that was analysed": "UPDATE sessions SET analyzed_version = version - 1",
-    "number of anomalies": "UPDATE sessions SET anomaly_count = 7",
-    "categories": "UPDATE sessions SET categories = '{ENERGY_PIT}'",
-    "is anomalous": "UPDATE sessions SET is_anomaly = false",
-    "score is at the threshold or above": "UPDATE sessions SET anomaly_score = 0.1",
+    " SELECT tenant_id, station_id, '', '1', 'sessions', 1 FROM sessions WHERE {mine}",
+    "count of anomalous": "DELETE FROM session_counts WHERE what = 'anomalous' AND {mine}",
+    "number of readings": "UPDATE sessions SET reading_count = reading_count + 1 WHERE {mine}",
+    "readings in each chunk": "UPDATE reading_chunks SET reading_count = reading_count + 1 WHERE {mine}",
+    "newest chunk is of the version or before": "UPDATE reading_chunks SET sequence = 99 WHERE {mine}",
+    "version that was analysed": "UPDATE sessions SET analyzed_version = version - 1 WHERE {mine}",
+    "number of anomalies": "UPDATE sessions SET anomaly_count = 7 WHERE {mine}",
+    "categories": "UPDATE sessions SET categories = '{{ENERGY_PIT}}' WHERE {mine}",
+    "is anomalous": "UPDATE sessions SET is_anomaly = false WHERE {mine}",
+    "score is at the threshold or above": "UPDATE sessions SET anomaly_score = 0.1 WHERE {mine}",
 }
 
 
@@ -135,7 +138,7 @@ async def test_what_was_spoilt_is_found(
     async with connected(address.owner) as owner:  # the app role may do none of this
         await owner.execute(
             f"BEGIN; SELECT set_config('app.tenant', '{tenant}', true);"
-            f" ALTER TABLE sessions DISABLE TRIGGER USER; {SPOILS[what]};"
+            f" ALTER TABLE sessions DISABLE TRIGGER USER; {SPOILS[what].format(mine=MINE)};"
             " ALTER TABLE sessions ENABLE TRIGGER USER; COMMIT"
         )
     found = await verify(database, [tenant, two_tenants[0].tenant_id])
