@@ -131,7 +131,7 @@ RECHECK_AT = """
 ALTER TABLE sessions ADD COLUMN recheck_at timestamptz;
 CREATE INDEX sessions_to_recheck ON sessions (tenant_id, recheck_at) WHERE recheck_at IS NOT NULL;
 UPDATE sessions SET recheck_at = last_reading_at + interval '6 hours'
- WHERE status = 'active' AND ended_at IS NULL AND last_reading_at > now() - interval '1 day'
+ WHERE status = 'active' AND ended_at IS NULL AND analyzed_at < last_reading_at + interval '6 hours'
 """
 
 # All sessions of a tenant by begin (the list of any status, retention); the connector's with unknown ids as ''.
@@ -170,7 +170,7 @@ LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
            AND coalesce(s.evse_id, '') = coalesce(evse, '') AND coalesce(s.connector_id, '') = coalesce(connector, '')
            AND s.begins_at < ends - interval '1 minute' AND s.begins_at > begins - interval '31 days'
            AND s.session_id <> session
-         ORDER BY s.begins_at DESC LIMIT 3) o
+         ORDER BY s.begins_at DESC LIMIT 10) o
      WHERE o.ended > begins + interval '1 minute' AND connector IS NOT NULL
 $$
 """
