@@ -31,10 +31,10 @@ def path_attacks(call: Call, known: Mapping[str, str], body: Any) -> Iterator[At
     for parameter in call.parameters("path"):
         for step in [*(quote(text, safe="").encode() for text in _TEXTS), *_STEPS]:
             target = path_of(call, known, **{parameter.name: step[:LONGEST_VALUE]})
-            yield _request(call, "path", target, target, body, elsewhere=True)
+            yield request_of(call, "path", target, target, body, elsewhere=True)
     path = path_of(call, known)
     for target in _spellings(path):
-        yield _request(call, "path", target, target, body, elsewhere=True)
+        yield request_of(call, "path", target, target, body, elsewhere=True)
 
 
 _STEPS = [
@@ -174,17 +174,17 @@ def query_attacks(call: Call, target: bytes, body: Any) -> Iterator[Attack]:
     for name in names:
         for text in _TEXTS:
             query = f"{name}={quote(text, safe='')}".encode()
-            yield _request(call, "query", query, target + b"?" + query, body)
+            yield request_of(call, "query", query, target + b"?" + query, body)
         for raw in _QUERY_VALUES:
             query = name.encode() + b"=" + raw
-            yield _request(call, "query", query, target + b"?" + query, body)
+            yield request_of(call, "query", query, target + b"?" + query, body)
         twice = b"%s=1&%s=2" % (name.encode(), name.encode())
-        yield _request(call, "query", twice, target + b"?" + twice, body, refused=True)
+        yield request_of(call, "query", twice, target + b"?" + twice, body, refused=True)
     for text in _TEXTS:
         query = f"{quote(text, safe='')}={CANARY}".encode()
-        yield _request(call, "query", query, target + b"?" + query, body, refused=True)
+        yield request_of(call, "query", query, target + b"?" + query, body, refused=True)
     for query in _QUERIES:
-        yield _request(call, "query", query, target + b"?" + query, body)
+        yield request_of(call, "query", query, target + b"?" + query, body)
 
 
 _QUERY_VALUES = [
@@ -259,20 +259,20 @@ def header_attacks(call: Call, target: bytes, body: Any) -> Iterator[Attack]:
     """Hostile values of the headers that the service reads, and of some that it must not heed."""
     for name in _READ:
         for value in _VALUES[name] + _HEADER_TEXTS:
-            yield _request(call, "header", name + b": " + value, target, body, headers=[(name, value)])
+            yield request_of(call, "header", name + b": " + value, target, body, headers=[(name, value)])
     for name, value in _MISLEADING:
-        yield _request(call, "header", name + b": " + value, target, body, headers=[(name, value)])
+        yield request_of(call, "header", name + b": " + value, target, body, headers=[(name, value)])
     for name in (b"If-Match", b"Idempotency-Key", b"X-Request-Id", b"Accept"):
         twice = [(name, b'"1"'), (name, _WORD)]
-        yield _request(call, "header", name + b" twice", target, body, headers=twice)
+        yield request_of(call, "header", name + b" twice", target, body, headers=twice)
     many = [(b"X-%d" % n, _WORD) for n in range(200)]
-    yield _request(call, "header", b"200 headers", target, body, headers=many, elsewhere=True)
+    yield request_of(call, "header", b"200 headers", target, body, headers=many, elsewhere=True)
     for value in _CREDENTIALS:
         headers = [] if value is None else [(b"Authorization", value)]
         label = b"Authorization: " + (value or b"")
-        yield _request(call, "key", label, target, body, headers=headers, refused=call.is_protected)._replace(
-            anonymous=True
-        )
+        yield request_of(
+            call, "key", label, target, body, headers=headers, refused=call.is_protected
+        )._replace(anonymous=True)
 
 
 _HEADER_TEXTS = [
@@ -402,49 +402,7 @@ _CREDENTIALS: list[bytes | None] = [
 ]
 
 
-def wire_attacks(call: Call, target: bytes, body: Any) -> Iterator[Attack]:
-    """Requests that two servers could take for different ones, or that are not HTTP."""
-    raw = json.dumps(body).encode() if body is not None else b""
-    size = (b"Content-Length", b"%d" % len(raw))
-    chunked = (b"Transfer-Encoding", b"chunked")
-    for label, headers, sent in (
-        ("two lengths", [size, (b"Content-Length", b"1")], raw),
-        ("length and chunks", [size, chunked], raw),
-        ("chunks and length", [chunked, size], b"0\r\n\r\n"),
-        ("length that is no number", [(b"Content-Length", _WORD)], b""),
-        ("negative length", [(b"Content-Length", b"-1")], b""),
-        ("length with a sign", [(b"Content-Length", b"+5")], b""),
-        ("two lengths in one", [(b"Content-Length", b"5, 5")], b"12345"),
-        ("endless length", [(b"Content-Length", b"9" * 30)], b""),
-        ("chunks of no size", [chunked], b"zz\r\n\r\n"),
-        ("chunks with a sign", [chunked], b"-1\r\n\r\n"),
-        ("endless chunk", [chunked], b"f" * 20 + b"\r\n"),
-        ("unknown coding", [(b"Transfer-Encoding", b"chunked, " + _WORD)], b""),
-        ("space before the colon", [(b"Content-Length ", b"0")], b""),
-        ("NUL in a header", [(b"X", b"a\x00b"), size], raw),
-        ("bare CR in a header", [(b"X", b"a\rb: c"), size], raw),
-        ("line folding", [(b"X", b"a\r\n b"), size], raw),
-        ("space in a name", [(b"X Y", _WORD), size], raw),
-        ("no name", [(b"", _WORD), size], raw),
-    ):
-        yield _request(call, "wire", label.encode(), target, None, headers=[*JSON, *headers])._replace(
-            body=sent, elsewhere=True, framed=True
-        )
-    for method in (
-        b"GE T",
-        b"",
-        b"\xff",
-        b"BREW",
-        b"TRACE",
-        b"CONNECT",
-        b"PROPFIND",
-        b"x" * 5000,
-        call.method.lower().encode(),
-    ):
-        yield _request(call, "wire", method[:20], target, body)._replace(method=method, elsewhere=True)
-
-
-def _request(
+def request_of(
     call: Call,
     kind: str,
     label: bytes,
@@ -455,6 +413,7 @@ def _request(
     refused: bool = False,
     elsewhere: bool = False,
 ) -> Attack:
+    """A request of a call with its right body."""
     has_body = body is not None
     sent = json.dumps(body).encode() if has_body else b""
     return Attack(

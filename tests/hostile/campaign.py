@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from tests.hostile import address_attacks, body_attacks
+from tests.hostile import address_attacks, body_attacks, wire_attacks
 from tests.hostile.address_attacks import path_of
 from tests.hostile.api_document import Call, calls
 from tests.hostile.attacks import Attack
@@ -69,7 +69,7 @@ def corpus(call: Call, known: dict[str, str]) -> list[Attack]:
     found += address_attacks.path_attacks(call, known, first)
     found += address_attacks.query_attacks(call, target, first)
     found += address_attacks.header_attacks(call, target, first)
-    found += address_attacks.wire_attacks(call, target, first)
+    found += wire_attacks.wire_attacks(call, target, first)
     return [_marked(attack, number) for number, attack in enumerate(_distinct(found))]
 
 

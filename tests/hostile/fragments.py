@@ -178,6 +178,8 @@ BROKEN_NUMBERS = [
     *(b"0x10", b"010", b"+1", b".5", b"5.", b"1_000", b"1,5", b"1e", b"-", b"--1", b"1 2", b"\xd9\xa1"),
     *(b"1e+", b"0b1", b"1n", b"1e1e1", b"1e9999999999999999999", b"-NaN", b"nan", b"inf", b"1.8e308"),
 ]
+#: Of those, what is JSON as two elements of a list.
+TWO_IN_A_LIST = [b"1,5"]
 NUMBER_TEXTS = [
     *("1,5", "", "0x10", "١٢٣", "１２", "1_000", "NaN", "nan", "Infinity", "-inf", "1e400", "-1e400"),
     *("1e-400", "+1", "-", "1e", ".", ".5", "5.", " 1", "1 ", "1\n", "\t1", "1 000", "1'000", "½", "Ⅷ"),

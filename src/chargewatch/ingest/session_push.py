@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -87,6 +88,7 @@ def _encoded_in_ocpi(match: "re.Match[str]") -> str:
 
 
 def _fitted(text: str) -> str:
+    text = unicodedata.normalize("NFC", text)  # may make it longer
     if len(text) > LONGEST_ID:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH]
         half = (LONGEST_ID - _HASH - 2) // 2
