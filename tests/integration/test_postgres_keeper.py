@@ -73,7 +73,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def comes_back(folder: Path, dead: int, dsn: str) -> bool:
-    return dead not in postmasters(folder) and running_dsn(folder) == dsn
+    alive = postmasters(folder)
+    return len(alive) == 1 and dead not in alive and running_dsn(folder) == dsn
 
 
 def events(log: list[dict[str, object]]) -> list[object]:
