@@ -36,6 +36,8 @@ class _Heard(Enum):
     REFUSAL = "refusal"
     OTHERS_ONLY = "others only"
     """Other statements are answered: this one connection is stuck."""
+    LATE = "late"
+    """Opening a connection took longer than any silence: it was this process that was held up."""
     NOTHING = "nothing"
 
 
@@ -103,7 +105,7 @@ class Pulse:
         while True:
             await asyncio.wait([question], timeout=tick_s)
             if question.done():
-                return _Heard.ANSWER if question.exception() is None else _Heard.REFUSAL
+                return _outcome(question.exception())
             passed_s = min(time.monotonic() - at, _LONGEST_TICK * tick_s)
             at = time.monotonic()
             asked_s += passed_s
@@ -131,3 +133,9 @@ class Pulse:
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
+
+
+def _outcome(problem: BaseException | None) -> _Heard:
+    if problem is None:
+        return _Heard.ANSWER
+    return _Heard.LATE if isinstance(problem, TimeoutError) else _Heard.REFUSAL
