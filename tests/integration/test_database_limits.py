@@ -168,7 +168,8 @@ async def test_a_deadlock_is_not_seen_by_the_caller(quick_to_see: Database, tena
         quick_to_see.in_tenant_transaction(tenant, lambda connection: pair.work(1, connection)),
     )
     assert done == [0, 1]
-    assert sum(pair.attempts) >= 3, "at least one of the two was ended and done again"
+    # PostgreSQL ends one of the two; where its own patience for a lock ran out as well, both, and each once
+    assert sorted(pair.attempts) in ([1, 2], [2, 2])
     assert await touched(quick_to_see, tenant, stations) == [2, 2], "each was applied once"
 
 
