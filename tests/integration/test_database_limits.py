@@ -14,6 +14,7 @@ from chargewatch.server.db import contention, embedded
 from chargewatch.server.db.access import prepare_database
 from chargewatch.server.db.address import DatabaseAddress, embedded_address, quoted, state_folder
 from chargewatch.server.db.connection import Connection, connected
+from chargewatch.server.db.contention import ATTEMPTS
 from chargewatch.server.db.embedded import EmbeddedPostgres
 from chargewatch.server.db.engine import Database
 from chargewatch.server.db.errors import Contention, DatabaseError, DatabaseUnavailable
@@ -168,8 +169,9 @@ async def test_a_deadlock_is_not_seen_by_the_caller(quick_to_see: Database, tena
         quick_to_see.in_tenant_transaction(tenant, lambda connection: pair.work(1, connection)),
     )
     assert done == [0, 1]
-    # PostgreSQL ends one of the two; where its own patience for a lock ran out as well, both, and each once
-    assert sorted(pair.attempts) in ([1, 2], [2, 2])
+    # one of the two is ended and begins anew; where it is quicker than the other one wakes up, they meet once more
+    assert 3 <= sum(pair.attempts) <= 2 * ATTEMPTS
+    assert max(pair.attempts) > 1
     assert await touched(quick_to_see, tenant, stations) == [2, 2], "each was applied once"
 
 
