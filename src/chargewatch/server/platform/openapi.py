@@ -184,12 +184,13 @@ def statuses_of(route: "Route", *, protected: bool) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-_LAST_TAG: Final = "Operation"
+#: What the API is for comes first; other ways in and how to run it come last.
+_LATER_TAGS: Final = {"OCPP and OCPI": 1, "Operation": 2}
 
 
 def build_document(routes: Iterable[Route]) -> Document:
     """Returns the document of these routes; what the API is for comes first, how to run it last."""
-    routes = sorted(routes, key=lambda route: route.operation.tag == _LAST_TAG)
+    routes = sorted(routes, key=lambda route: _LATER_TAGS.get(route.operation.tag, 0))
     operations = [route.operation for route in routes]
     incoming = [
         one for operation in operations for one in (operation.request, operation.query) if one is not None
