@@ -43,9 +43,11 @@ def postmaster(folder: Path) -> int:
 
 @contextmanager
 def stopped(folder: Path) -> Iterator[None]:
-    """All of them stand still while the block runs."""
-    family = processes(folder)
-    _signal(family, signal.SIGSTOP)
+    """All of them stand still while the block runs, also one that was being forked when they were looked for."""
+    family: dict[int, psutil.Process] = {}
+    while found := {pid: one for pid, one in processes(folder).items() if pid not in family}:
+        _signal(found, signal.SIGSTOP)
+        family |= found
     try:
         yield
     finally:

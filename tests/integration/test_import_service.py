@@ -1,6 +1,7 @@
 """Imports into a real database: what the API would store, once and for all, of one tenant, in any order of commits."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -175,14 +176,16 @@ async def test_a_session_that_would_become_too_large_is_refused_alone(
 
 
 class _Flaky(SessionService):
-    """Fails as a database does that is restarted, after it stored, every third time."""
+    """Fails as a database does that is restarted, after it stored: for each session all but every third time."""
 
-    calls = 0
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.calls: Counter[str] = Counter()
 
-    async def append(self, *args: Any) -> Any:
-        stored = await super().append(*args)
-        self.calls += 1
-        if self.calls % 3 == 0:
+    async def append(self, tenant_id: UUID, session_id: str, *args: Any) -> Any:
+        stored = await super().append(tenant_id, session_id, *args)
+        self.calls[session_id] += 1
+        if self.calls[session_id] % 3:
             raise DatabaseUnavailable("the database does not answer")
         return stored
 
