@@ -16,7 +16,7 @@ from math import floor
 import numpy as np
 
 from chargewatch.csar2.detect import detect
-from chargewatch.domain.categories import DEFAULT_THRESHOLDS, Thresholds
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.verdict import Anomaly, Verdict
 from chargewatch.ingest.builder import build_columns, kind_of
 from chargewatch.ingest.columns import NO_TIME, ReadingColumns, SessionColumns

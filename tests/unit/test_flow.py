@@ -3,7 +3,7 @@
 import pytest
 
 from chargewatch.csar2.physics.energy_pit import highest_before, level_before
-from chargewatch.domain.categories import DEFAULT_THRESHOLDS
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
 from chargewatch.features.batch import SessionBatch
 from chargewatch.features.flow import Step, interval_steps, median, power_steps, register_steps
 from chargewatch.features.record import Curve, SessionRecord

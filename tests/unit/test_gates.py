@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chargewatch.csar2.physics import gates
-from chargewatch.domain.categories import DEFAULT_THRESHOLDS
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
 from chargewatch.domain.verdict import Verdict
 from chargewatch.features.batch import SessionBatch
 from tests.nasty_sessions import nasty_session, sessions

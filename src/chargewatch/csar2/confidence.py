@@ -20,6 +20,14 @@ _PRIOR: Final = {
     Category.ENERGY_PIT: 0.85,
     Category.ZERO_SESSION: 0.9,
     Category.CHARGING_EXPECTED: 0.85,
+    Category.SOC_DROP: 0.9,
+    Category.METER_FROZEN: 0.9,
+    Category.POWER_ENERGY_MISMATCH: 0.85,
+    Category.ENERGY_SPIKE: 0.95,
+    Category.PHASE_LOSS: 0.9,
+    Category.VOLTAGE_OUT_OF_RANGE: 0.95,
+    Category.THERMAL_DERATING: 0.85,
+    Category.UNUSUAL_PROFILE: 0.6,
 }
 _PRIOR_NORMAL: Final = 0.95
 _NOTE_DOUBT: Final = 0.9

@@ -7,7 +7,8 @@ from typing import Final
 from chargewatch.csar2 import confidence
 from chargewatch.csar2.physics import charging_expected, energy_pit, gates, kwh_decrease, zero_session
 from chargewatch.csar2.physics.finding import Fact, Finding
-from chargewatch.domain.categories import CONCERNS, DEFAULT_THRESHOLDS, Category, Thresholds
+from chargewatch.domain.categories import CONCERNS, YIELDS_TO, Category
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.verdict import (
     LAST_UNIT,
     UNIT_S,
@@ -75,7 +76,7 @@ def _energies(batch: SessionBatch) -> list[tuple[float | None, str | None]]:
 def _judge(batch: SessionBatch, session: int) -> Verdict:
     """Runs every rule on one session."""
     record = batch.record(session)
-    findings = _merged([finding for rule in _RULES for finding in rule(record)])
+    findings = _merged(_decided([finding for rule in _RULES for finding in rule(record)]))
     if not findings:
         return _normal(batch, session, record.imported_wh, record.energy_source)
     notes = batch.notes(session)
@@ -121,6 +122,20 @@ def _normal(batch: SessionBatch, session: int, energy_wh: float | None, source: 
         energy_source=source,
         energy_disputed_kwh=0.0,
     )
+
+
+def _decided(findings: Sequence[Finding]) -> list[Finding]:
+    """Leaves out what another category explains on the same readings."""
+    return [
+        finding
+        for finding in findings
+        if not any(
+            other.category in YIELDS_TO.get(finding.category, ())
+            and other.start_s <= finding.end_s
+            and finding.start_s <= other.end_s
+            for other in findings
+        )
+    ]
 
 
 def _merged(findings: Sequence[Finding]) -> list[Finding]:

@@ -1,10 +1,10 @@
-"""The categories of session anomalies and every threshold that decides them.
+"""The categories of session anomalies: whom they concern, and which of them exclude each other.
 
-Definitions: ``docs/categories.md`` (version 1). Thresholds stand here and nowhere else.
+Definitions: ``docs/categories.md`` (version 1); their limits: `chargewatch.domain.thresholds`.
 """
 
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 CATEGORIES_VERSION: Final = 1
 
@@ -16,6 +16,14 @@ class Category(StrEnum):
     ENERGY_PIT = "ENERGY_PIT"
     ZERO_SESSION = "ZERO_SESSION"
     CHARGING_EXPECTED = "CHARGING_EXPECTED"
+    SOC_DROP = "SOC_DROP"
+    METER_FROZEN = "METER_FROZEN"
+    POWER_ENERGY_MISMATCH = "POWER_ENERGY_MISMATCH"
+    ENERGY_SPIKE = "ENERGY_SPIKE"
+    PHASE_LOSS = "PHASE_LOSS"
+    VOLTAGE_OUT_OF_RANGE = "VOLTAGE_OUT_OF_RANGE"
+    THERMAL_DERATING = "THERMAL_DERATING"
+    UNUSUAL_PROFILE = "UNUSUAL_PROFILE"
 
 
 class Severity(StrEnum):
@@ -40,42 +48,24 @@ CONCERNS: Final[dict[Category, Concern]] = {
     Category.ENERGY_PIT: Concern.DRIVER,
     Category.ZERO_SESSION: Concern.DRIVER,
     Category.CHARGING_EXPECTED: Concern.DRIVER,
+    Category.SOC_DROP: Concern.DRIVER,
+    Category.METER_FROZEN: Concern.BILLING,
+    Category.POWER_ENERGY_MISMATCH: Concern.BILLING,
+    Category.ENERGY_SPIKE: Concern.BILLING,
+    Category.PHASE_LOSS: Concern.SAFETY,
+    Category.VOLTAGE_OUT_OF_RANGE: Concern.SAFETY,
+    Category.THERMAL_DERATING: Concern.DRIVER,
+    Category.UNUSUAL_PROFILE: Concern.DRIVER,
 }
 
-
-class Thresholds(NamedTuple):
-    """The limits in the definitions. Energies in kWh, powers in kW, times in seconds, SoC in per cent."""
-
-    # KWH_DECREASE
-    tolerance_kwh: float = 0.01
-    coarsest_resolution_kwh: float = 1.0
-    # ENERGY_PIT
-    pit_depth: float = 0.25
-    pit_level_kw: float = 1.0
-    pit_recovery: float = 0.5
-    pit_shortest_s: float = 180.0
-    pit_longest_s: float = 7200.0
-    pit_soc_percent: float = 95.0
-    # ZERO_SESSION
-    zero_energy_kwh: float = 0.1
-    zero_power_kw: float = 0.3
-    zero_connected_s: float = 300.0
-    zero_soc_percent: float = 95.0
-    zero_live_ac_s: float = 3600.0
-    zero_live_confidence: float = 0.6
-    zero_offer_unused_s: float = 1800.0
-    # CHARGING_EXPECTED
-    expected_delivered_kwh: float = 0.1
-    expected_idle_s: float = 1800.0
-    expected_soc_percent: float = 80.0
-    expected_offer_kw: float = 1.4
-    expected_own_limit_kwh: float = 3.0
-    expected_break_off: float = 0.5
-    expected_early_kwh: float = 0.5
-    expected_early_idle_s: float = 3600.0
-    expected_resume_s: float = 7200.0
-    # shared
-    offer_fall: float = 0.25
-
-
-DEFAULT_THRESHOLDS: Final = Thresholds()
+#: What yields to which other categories where both rest on the same readings: one cause, one category.
+YIELDS_TO: Final[dict[Category, frozenset[Category]]] = {
+    Category.ENERGY_SPIKE: frozenset({Category.KWH_DECREASE}),
+    Category.METER_FROZEN: frozenset({Category.KWH_DECREASE, Category.ENERGY_SPIKE}),
+    Category.POWER_ENERGY_MISMATCH: frozenset(
+        {Category.KWH_DECREASE, Category.ENERGY_SPIKE, Category.METER_FROZEN}
+    ),
+    Category.CHARGING_EXPECTED: frozenset({Category.ZERO_SESSION}),
+    Category.ENERGY_PIT: frozenset({Category.PHASE_LOSS, Category.THERMAL_DERATING}),
+    Category.UNUSUAL_PROFILE: frozenset(Category) - {Category.UNUSUAL_PROFILE},
+}

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from chargewatch.domain.categories import Thresholds
 from chargewatch.domain.data_quality import DETAILS, DataQualityNote, NoteCode
+from chargewatch.domain.thresholds import Thresholds
 from chargewatch.domain.vocabulary import MEASURAND_CODES
 from chargewatch.features.flow import median
 from chargewatch.features.record import Curve, SessionRecord

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple
 
-from chargewatch.domain.categories import Thresholds
+from chargewatch.domain.thresholds import Thresholds
 from chargewatch.features import flow as flows
 from chargewatch.features.flow import Step
 from chargewatch.features.register import (
