@@ -75,6 +75,8 @@ class Observed:
 
     ``at_ms`` are milliseconds since plugging in. ``register_wh`` is a multiple of the resolution.
     ``phase_power_kw``, ``current_a``, ``voltage_v``: shape (k, n), a row a phase, or one row on DC.
+    ``power_location``: where power is measured, when not at the outlet. ``held_back``: messages from one number
+    to before another are sent after all that follow within the same time again.
     """
 
     at_ms: Integers
@@ -93,6 +95,8 @@ class Observed:
     extra: dict[str, Floats] = field(default_factory=dict)
     register_factor: Floats | None = None
     sends_export: bool = False
+    power_location: str | None = None
+    held_back: tuple[int, int] | None = None
 
     def at_s(self) -> Floats:
         """Seconds since plugging in."""

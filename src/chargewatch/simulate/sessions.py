@@ -69,6 +69,7 @@ def play(rng: np.random.Generator, plan: Plan, script: Script | None, identity: 
         sampling_s=meter.sampling_s,
         energy_kwh=float(truth.energy_kwh[-1]),
         max_power_kw=float(truth.power_kw.max()),
+        rated_power_known=charger.rated_known,
     )
 
 
