@@ -150,6 +150,14 @@ def _draw_offered(rng: np.random.Generator) -> Literal["current", "power", "none
     return "none" if drawn < 0.6 else "current" if drawn < 0.85 else "power"
 
 
+def thinned(meter: Meter, readings: int, ended_s: float) -> Meter:
+    """Returns the meter sampling so that ``readings`` instants fall within a session of ``ended_s`` seconds."""
+    between = readings - (1.5 if meter.begin_end else 0.5)
+    register = meter.register if meter.register != "none" else "session"
+    sampling = max((ended_s - 2.0) / between, 2.0)
+    return replace(meter, sampling_s=sampling, register=register, clock_aligned=False, loss=0.0)
+
+
 def observe(
     truth: Truth,
     charger: Charger,
