@@ -23,6 +23,7 @@ _DC_TYPES: Final = ("dc", "rapid")
 _HOUR: Final = timedelta(hours=1)
 _LEAST_KWH: Final = 0.1
 _LONGEST_H: Final = 72.0
+_HIGHEST_SOC: Final = 80.0
 
 Samples = dict[str, list[float]]
 
@@ -144,9 +145,13 @@ def _add_curves(samples: Samples, path: Path) -> None:
 
 
 def _add_taper(samples: Samples, course: Sequence[tuple[float, float]]) -> None:
-    """Adds the last SoC at which power is within 5 % of its plateau, for courses from below 50 to 85 % or more."""
-    if len(course) < 4 or min(s for s, _ in course) >= 50.0 or max(s for s, _ in course) < 85.0:
+    """Adds the last SoC at which power is within 5 % of its plateau, of courses from below 50 to 80 % or more.
+
+    Measured curves end at 80 %, so no course is followed further.
+    """
+    if len(course) < 4 or min(s for s, _ in course) >= 50.0 or max(s for s, _ in course) < _HIGHEST_SOC:
         return
+    course = [(s, kw) for s, kw in course if s <= _HIGHEST_SOC]
     plateau = float(np.percentile([kw for _, kw in course], 95))
     _add(samples, "DC taper begins at SoC %", max(s for s, kw in course if kw >= 0.95 * plateau))
 
