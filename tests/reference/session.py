@@ -99,7 +99,9 @@ def steps_of_power(power, register, resolution):
         steps.append(Step(begins, t0 + reaches, w0, t0, t0))
         begins = t1 - reaches
         if mean is not None and begins - steps[-1].end > MOMENT:
-            steps.append(Step(steps[-1].end, begins, mean, t0, t1))
+            blur = resolution * 3600 / (t1 - t0)
+            allowed = sorted([max(mean - blur, 0.0), (w0 + w1) / 2, mean + blur])
+            steps.append(Step(steps[-1].end, begins, allowed[1], t0, t1))
     t, w = power[-1]
     return [*steps, Step(begins, t, w, t, t)]
 
