@@ -57,7 +57,7 @@ def steps_down(flow: list[Step], limits: Thresholds) -> list[StepDown]:
     """Finds where power falls at once to a level that it then holds."""
     found = []
     position = 1
-    while position < len(flow):
+    while position + 1 < len(flow):
         down = _step_down(flow, position, limits)
         if down is not None:
             found.append(down)
@@ -67,7 +67,7 @@ def steps_down(flow: list[Step], limits: Thresholds) -> list[StepDown]:
 
 
 def _step_down(flow: list[Step], first: int, limits: Thresholds) -> StepDown | None:
-    """Returns the step down whose first reduced step is ``first``: at most one step lies between."""
+    """Returns the step down whose first reduced step is ``first`` (not the last one): at most one step lies between."""
     for high in (first - 1, first - 2):
         if high < 0 or (high == first - 2 and _seconds(flow, high, first) > limits.thermal_quick_s):
             break
@@ -78,10 +78,11 @@ def _step_down(flow: list[Step], first: int, limits: Thresholds) -> StepDown | N
             or flow[high].power_w < limits.thermal_plateau * before_w
             or flow[first].power_w > low_w
             or flow[first - 1].power_w <= low_w
+            or flow[first + 1].power_w < limits.thermal_held * flow[first].power_w
         ):
             continue
         last = _end_of_run(flow, first, low_w, limits)
-        if last > first and flow[first + 1].power_w >= limits.thermal_held * flow[first].power_w:
+        if last > first:
             return StepDown(high, first, last, before_w)
     return None
 

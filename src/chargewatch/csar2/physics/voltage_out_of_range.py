@@ -58,7 +58,7 @@ def allowed_range(middle_v: float, limits: Thresholds) -> AllowedRange:
     nearest = min(NOMINALS_V, key=lambda n: abs(middle_v / n - 1.0))
     fitting = [n for n in NOMINALS_V if abs(middle_v / n - 1.0) <= limits.voltage_nominal_fit] + [nearest]
     off = limits.voltage_deviation + limits.voltage_offset
-    return AllowedRange((1.0 - off) * min(fitting), (1.0 + off) * max(fitting), nearest)
+    return AllowedRange(round((1.0 - off) * min(fitting), 3), round((1.0 + off) * max(fitting), 3), nearest)
 
 
 def _judged(record: SessionRecord, name: str, signal: Volts) -> Volts:
