@@ -147,9 +147,9 @@ def voltage_out_of_range(s):
         return []
     middle = lower_median(live)
     nominal = min(NOMINALS, key=lambda n: abs(middle / n - 1))
-    if not by_phase and abs(middle / nominal - 1) > 0.1:
+    if not by_phase and abs(middle / nominal - 1) > 0.1 + 1e-9:
         return []
-    meant = [n for n in NOMINALS if n == nominal or abs(middle / n - 1) <= 0.025]
+    meant = [n for n in NOMINALS if n == nominal or abs(middle / n - 1) <= 0.025 + 1e-9]
     low, high = 0.89 * min(meant), 1.11 * max(meant)
     findings = []
     for n, signal in signals.items():
@@ -218,12 +218,13 @@ def step_down(s, first):
             return None
         recent = flow[max(0, high - 4) : high + 1]
         level = lower_median([step.w for step in recent if flow[high].end - step.end <= 20 * MINUTE])
+        low = (1 - 0.3) * level + 1e-6
         if level < 1000 or flow[high].w < 0.9 * level:
             continue
-        if flow[first].w > (1 - 0.3) * level or flow[first - 1].w <= (1 - 0.3) * level:
+        if flow[first].w > low or flow[first - 1].w <= low:
             continue
         run = [first]
-        while run[-1] + 1 < len(flow) and flow[run[-1] + 1].w <= (1 - 0.3) * level:
+        while run[-1] + 1 < len(flow) and flow[run[-1] + 1].w <= low:
             run.append(run[-1] + 1)
         if run[-1] == len(flow) - 1:
             while run and flow[run[-1]].w <= 300:

@@ -15,6 +15,7 @@ from chargewatch.features.register import WH_PER_KWH
 from chargewatch.ingest.phases import WIDTH
 
 _PLATEAU_STEPS: Final = 5
+_EXACT_W: Final = 1e-6
 _NEAR_S: Final = 1200.0  # two readings 15 min apart fall into it
 
 
@@ -72,7 +73,7 @@ def _step_down(flow: list[Step], first: int, limits: Thresholds) -> StepDown | N
         if high < 0 or (high == first - 2 and _seconds(flow, high, first) > limits.thermal_quick_s):
             break
         before_w = _plateau_w(flow, high)
-        low_w = (1.0 - limits.thermal_step) * before_w
+        low_w = (1.0 - limits.thermal_step) * before_w + _EXACT_W
         if (
             before_w < limits.thermal_level_kw * WH_PER_KWH
             or flow[high].power_w < limits.thermal_plateau * before_w

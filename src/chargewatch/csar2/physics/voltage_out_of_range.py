@@ -13,6 +13,8 @@ from chargewatch.ingest.phases import WIDTH
 #: Nominal voltages between a phase and neutral, in V.
 NOMINALS_V: Final = (120.0, 208.0, 230.0, 240.0, 277.0)
 
+_EXACT: Final = 1e-9
+
 Volts = list[tuple[float, float]]
 
 
@@ -36,7 +38,7 @@ def find(record: SessionRecord) -> list[Finding]:
         return []
     allowed = allowed_range(middle_v, limits)
     by_phase = bool(record.side_by_side.voltage.at_s)
-    if not by_phase and abs(middle_v / allowed.nominal_v - 1.0) > limits.voltage_deviation:
+    if not by_phase and abs(middle_v / allowed.nominal_v - 1.0) > limits.voltage_deviation + _EXACT:
         return []
     return [
         _report(name, run, allowed)
@@ -56,7 +58,9 @@ def phase_voltages(record: SessionRecord) -> list[tuple[str, Volts]]:
 def allowed_range(middle_v: float, limits: Thresholds) -> AllowedRange:
     """Returns the range around the nominal nearest to the median voltage, as wide as others that fit as well."""
     nearest = min(NOMINALS_V, key=lambda n: abs(middle_v / n - 1.0))
-    fitting = [n for n in NOMINALS_V if abs(middle_v / n - 1.0) <= limits.voltage_nominal_fit] + [nearest]
+    fitting = [n for n in NOMINALS_V if abs(middle_v / n - 1.0) <= limits.voltage_nominal_fit + _EXACT] + [
+        nearest
+    ]
     off = limits.voltage_deviation + limits.voltage_offset
     return AllowedRange(round((1.0 - off) * min(fitting), 3), round((1.0 + off) * max(fitting), 3), nearest)
 
