@@ -75,14 +75,17 @@ def select_phases(columns: ReadingColumns, first_us: Integers, now_us: int) -> P
     ``first_us`` is each session's first sane reading. Of ``L1`` and ``L1-N`` the first counts; totals, ``N`` and
     phase-to-phase readings do not.
     """
+    none = nothing(columns.sessions)
+    if not np.any(columns.phase > 0):
+        return Phases(none, none, none)
     phase = PHASE_NUMBER[columns.phase]
-    rows = (
-        np.flatnonzero((phase > 0) & (phase <= WIDTH)) if np.any(columns.phase > 0) else np.zeros(0, np.int64)
-    )
+    rows = np.flatnonzero((phase > 0) & (phase <= WIDTH))
     of = columns.measurand[rows]
-    return Phases(
-        *(_by_phase(columns, rows[of == code], first_us, now_us) for code in (_CURRENT, _POWER, _VOLTAGE))
-    )
+    by_kind = [rows[of == code] for code in (_CURRENT, _POWER, _VOLTAGE)]
+    rows = np.concatenate(by_kind)
+    kind = np.repeat(np.arange(len(by_kind)), [len(kind_rows) for kind_rows in by_kind])
+    rank = CONTEXT_RANK[columns.context[rows]] * 8 + LOCATION_RANK[columns.location[rows]]
+    return Phases(*_tables(columns, (rows, kind, phase[rows] - 1, rank), (first_us, now_us), len(by_kind)))
 
 
 def select_temperatures(columns: ReadingColumns, first_us: Integers, now_us: int) -> Table:
@@ -96,23 +99,22 @@ def select_temperatures(columns: ReadingColumns, first_us: Integers, now_us: int
     place = _PLACE_OF_LOCATION[columns.location[rows]]
     hot = (place >= 0) & (PHASE_NUMBER[columns.phase[rows]] <= WIDTH)
     rows, place = rows[hot], place[hot]
-    return _table(columns, rows, place, CONTEXT_RANK[columns.context[rows]], (first_us, now_us))
+    placed = (rows, np.zeros(len(rows), np.int64), place, CONTEXT_RANK[columns.context[rows]])
+    return _tables(columns, placed, (first_us, now_us), 1)[0]
 
 
-def _by_phase(columns: ReadingColumns, rows: Integers, first_us: Integers, now_us: int) -> Table:
-    if not len(rows):
-        return nothing(columns.sessions)
-    rank = CONTEXT_RANK[columns.context[rows]] * 8 + LOCATION_RANK[columns.location[rows]]
-    return _table(columns, rows, PHASE_NUMBER[columns.phase[rows]] - 1, rank, (first_us, now_us))
+def _tables(
+    columns: ReadingColumns,
+    placed: tuple[Integers, Integers, Integers, Integers],
+    clock: tuple[Integers, int],
+    kinds: int,
+) -> list[Table]:
+    """Puts rows into one table a kind: per instant the smallest rank, per column the first phase name's last value.
 
-
-def _table(
-    columns: ReadingColumns, rows: Integers, column: Integers, rank: Integers, clock: tuple[Integers, int]
-) -> Table:
-    """Puts rows into a table: per instant the smallest rank, per column the first phase name's last value.
-
-    ``clock`` is the first sane reading of each session and the present.
+    ``placed`` are the rows, in order of kind and row, and the kind, column and rank of each; ``clock`` is the first
+    sane reading of each session and the present.
     """
+    rows, kind, column, rank = placed
     first_us, now_us = clock
     unit, at = columns.unit[rows], columns.at_us[rows]
     usable = (
@@ -123,14 +125,17 @@ def _table(
         & (at <= now_us + AHEAD_US)
         & (np.abs(columns.value[rows]) <= LARGEST_VALUE)
     )
-    rows, column, rank, at = rows[usable], column[usable], rank[usable], at[usable]
+    if not usable.all():
+        rows, kind, column, rank, at = (part[usable] for part in (rows, kind, column, rank, at))
     if not len(rows):
-        return nothing(columns.sessions)
-    owner = np.searchsorted(columns.offsets, rows, side="right") - 1
+        return [nothing(columns.sessions)] * kinds
+    owner = kind * columns.sessions + np.searchsorted(columns.offsets, rows, side="right") - 1
     name: Codes = columns.phase[rows]
-    order = np.lexsort((name, column, rank, at, owner))  # stable: the last of one key stays last
-    rows, column, rank, name = rows[order], column[order], rank[order], name[order]
-    at, owner = at[order], owner[order]
+    fine = (rank * WIDTH + column) * _PHASE_CODES + name
+    if not _in_order(owner, at, fine):
+        order = np.lexsort((fine, at, owner))  # stable: the last of one key stays last
+        rows, column, rank, name = rows[order], column[order], rank[order], name[order]
+        at, owner = at[order], owner[order]
     instant = _numbered(owner, at)
     starts = np.flatnonzero(steps(np.concatenate(([-1], instant))))
     best = rank == rank[starts][instant]
@@ -142,8 +147,21 @@ def _table(
     sent = np.round(columns.value[rows] * FACTOR_OF_UNIT[unit] + OFFSET_OF_UNIT[unit], 3)
     value = np.full((len(starts), WIDTH), np.nan)
     value[instant[keep], column[keep]] = sent[keep]
-    offsets = np.searchsorted(owner[starts], np.arange(columns.sessions + 1))
-    return Table(offsets, (at[starts] - first_us[owner[starts]]) / 1e6, value)
+    owner = owner[starts]
+    at_s = (at[starts] - first_us[owner % columns.sessions]) / 1e6
+    bounds = np.searchsorted(owner, np.arange(kinds * columns.sessions + 1))
+    tables = []
+    for number in range(kinds):
+        part = bounds[number * columns.sessions : (number + 1) * columns.sessions + 1]
+        cut = slice(int(part[0]), int(part[-1]))
+        tables.append(Table(part - part[0], at_s[cut], value[cut]))
+    return tables
+
+
+def _in_order(owner: Integers, at: Integers, fine: Integers) -> bool:
+    """Tells whether rows are sorted by session, time and the rest, as most meters send them; owners are."""
+    later = (steps(owner) > 0) | (steps(at) > 0)
+    return bool(np.all(later | ((steps(at) == 0) & (steps(fine) >= 0))))
 
 
 def _numbered(first: Integers, second: Integers) -> Integers:

@@ -47,8 +47,9 @@ def _may_lose_phase(batch: SessionBatch) -> Flags:
     """Marks sessions in which a phase that carries current at some time carries none while others do."""
     limits = batch.thresholds
     marked = _none(batch)
+    by_current = _none(batch)
     for table, volts in ((batch.phases.current, 1.0), (batch.phases.power, NOMINAL_V)):
-        if not len(table.at_s):
+        if not np.any((steps(table.offsets) > 0) & ~by_current):
             continue
         owner = _owners(table.offsets)
         carried = np.zeros((batch.readings.sessions, table.value.shape[1]), np.bool_)
@@ -59,6 +60,7 @@ def _may_lose_phase(batch: SessionBatch) -> Flags:
         # The others, each of which carried enough, go on at their share.
         least = limits.phase_others * limits.phase_carried_a * volts * 0.999
         marked[owner[dead.any(axis=1) & (rest >= least)]] = True
+        by_current[owner[np.count_nonzero(~np.isnan(table.value), axis=1) >= 2]] = True
     return marked
 
 
