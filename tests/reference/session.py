@@ -19,6 +19,7 @@ from tests.reference.readings import (
     POWER_OFFERED,
     SOC,
     TARGET_SOC,
+    TEMPERATURE,
     VOLTAGE,
     chosen,
     cleaned,
@@ -69,6 +70,10 @@ class Session(NamedTuple):
     soc: list
     target_soc: list
     offers: list
+    current: list  # as sent, of phases the sum
+    voltage: list  # as sent, of phases the mean
+    clean: list  # every reading that is analysed
+    hot: list  # temperatures, which make no instant to analyse
     flow: list
     flow_source: str
     flow_readings: int
@@ -226,6 +231,10 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         soc=[(t, v) for t, v in signal(SOC, mean) if 0 < v <= 100],
         target_soc=[(t, v) for t, v in signal(TARGET_SOC, mean) if 0 < v <= 100],
         offers=offers,
+        current=signal(CURRENT),
+        voltage=voltage,
+        clean=clean,
+        hot=cleaned(sane, first_us, [TEMPERATURE]),
         flow=flow,
         flow_source=source,
         flow_readings=count,
