@@ -5,7 +5,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from chargewatch.csar2 import confidence
-from chargewatch.csar2.physics import charging_expected, energy_pit, gates, kwh_decrease, zero_session
+from chargewatch.csar2.physics import (
+    charging_expected,
+    energy_pit,
+    energy_spike,
+    gates,
+    kwh_decrease,
+    meter_frozen,
+    power_energy_mismatch,
+    zero_session,
+)
 from chargewatch.csar2.physics.finding import Fact, Finding
 from chargewatch.domain.categories import CONCERNS, YIELDS_TO, Category
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
@@ -27,7 +36,15 @@ from chargewatch.ingest.columns import ReadingColumns, SessionColumns
 MODEL_ID: Final = "model-csar2-base"
 MODEL_VERSION: Final = "0.1.0"
 
-_RULES: Final = (kwh_decrease.find, energy_pit.find, zero_session.find, charging_expected.find)
+_RULES: Final = (
+    kwh_decrease.find,
+    energy_pit.find,
+    zero_session.find,
+    charging_expected.find,
+    energy_spike.find,
+    meter_frozen.find,
+    power_energy_mismatch.find,
+)
 _MOST_FACTS: Final = 24  # of an anomaly that was joined from many
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
