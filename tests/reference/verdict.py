@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tests.reference.rules import findings_of
+from tests.reference import metering, rules
 from tests.reference.session import energy_until, read
 
 UNIT_US = 15 * 60 * 1_000_000
@@ -31,6 +31,22 @@ class Twin(NamedTuple):
     notes: set
 
 
+#: On the same readings the later of these yields to the earlier.
+PRECEDENCE = ["KWH_DECREASE", "ENERGY_SPIKE", "METER_FROZEN", "POWER_ENERGY_MISMATCH"]
+
+
+def decided(findings):
+    """One cause, one category: what touches a finding of an earlier category is left out."""
+
+    def yields(one, other):
+        if one[0] not in PRECEDENCE or other[0] not in PRECEDENCE:
+            return False
+        earlier = PRECEDENCE.index(other[0]) < PRECEDENCE.index(one[0])
+        return earlier and other[1] <= one[2] and one[1] <= other[2]
+
+    return [one for one in findings if not any(yields(one, other) for other in findings)]
+
+
 def merged(findings):
     """Two of one category less than 15 min apart are one."""
     out = []
@@ -56,7 +72,7 @@ def verdict(readings, **session):
         return max(0, min(23, (t - begin) // UNIT_US))
 
     anomalies, past = [], []
-    for category, start, end, severity in merged(findings_of(s)):
+    for category, start, end, severity in merged(decided(rules.findings_of(s) + metering.findings_of(s))):
         if end >= begin:
             anomalies.append(Found(category, start, end, severity, unit(start), unit(end)))
         else:
