@@ -34,15 +34,21 @@ class Twin(NamedTuple):
 #: On the same readings the later of these yields to the earlier.
 PRECEDENCE = ["KWH_DECREASE", "ENERGY_SPIKE", "METER_FROZEN", "POWER_ENERGY_MISMATCH"]
 
+#: These say that no energy flowed, which a register that stands while energy is drawn cannot show.
+ABSENCES = ["ENERGY_PIT", "ZERO_SESSION", "CHARGING_EXPECTED"]
+
 
 def decided(findings):
     """One cause, one category: what touches a finding of an earlier category is left out."""
 
     def yields(one, other):
+        touch = other[1] <= one[2] and one[1] <= other[2]
+        if other[0] == "METER_FROZEN" and one[0] in ABSENCES:
+            return touch
         if one[0] not in PRECEDENCE or other[0] not in PRECEDENCE:
             return False
         earlier = PRECEDENCE.index(other[0]) < PRECEDENCE.index(one[0])
-        return earlier and other[1] <= one[2] and one[1] <= other[2]
+        return earlier and touch
 
     return [one for one in findings if not any(yields(one, other) for other in findings)]
 
