@@ -18,6 +18,9 @@ from chargewatch.ingest.selection import Series
 _FAR_S: Final = 4e9
 _MOST_WH: Final = 1e5  # of one step in a sum; far above every limit
 _BLUR_WH: Final = 1.0
+_MOST_MILLI: Final = (
+    9e15 + 1.0
+)  # exact as float and integer; what is cut to it seems to be of the finest steps
 
 
 class _Readings(NamedTuple):
@@ -168,7 +171,7 @@ def _resolutions(batch: SessionBatch, sessions: Integers) -> Floats:
     chosen = np.zeros(batch.readings.sessions, np.bool_)
     chosen[sessions] = True
     readings = _of(register, chosen)
-    milli = np.round(readings.value * 1000.0).astype(np.int64)
+    milli = np.clip(np.round(readings.value * 1000.0), -_MOST_MILLI, _MOST_MILLI).astype(np.int64)
     starts = np.flatnonzero(np.append(True, steps(readings.owner) != 0))
     resolution_wh[sessions] = 1.0
     size = 10.0
