@@ -2,12 +2,21 @@
 
 from typing import NamedTuple
 
-from tests.reference import metering, rules
+from tests.reference import electrical, metering, rules
 from tests.reference.session import energy_until, read
 
 UNIT_US = 15 * 60 * 1_000_000
 WINDOW_US = 24 * UNIT_US
 WORST = ["info", "warning", "critical"]
+#: What yields to what on the same readings. A register that stands while energy is drawn shows no absence of energy.
+YIELDS = {
+    "ENERGY_PIT": ["PHASE_LOSS", "THERMAL_DERATING", "METER_FROZEN"],
+    "ZERO_SESSION": ["METER_FROZEN"],
+    "CHARGING_EXPECTED": ["METER_FROZEN"],
+    "ENERGY_SPIKE": ["KWH_DECREASE"],
+    "METER_FROZEN": ["KWH_DECREASE", "ENERGY_SPIKE"],
+    "POWER_ENERGY_MISMATCH": ["KWH_DECREASE", "ENERGY_SPIKE", "METER_FROZEN"],
+}
 
 
 class Found(NamedTuple):
@@ -31,26 +40,13 @@ class Twin(NamedTuple):
     notes: set
 
 
-#: On the same readings the later of these yields to the earlier.
-PRECEDENCE = ["KWH_DECREASE", "ENERGY_SPIKE", "METER_FROZEN", "POWER_ENERGY_MISMATCH"]
-
-#: These say that no energy flowed, which a register that stands while energy is drawn cannot show.
-ABSENCES = ["ENERGY_PIT", "ZERO_SESSION", "CHARGING_EXPECTED"]
-
-
 def decided(findings):
-    """One cause, one category: what touches a finding of an earlier category is left out."""
+    """Without those that share readings with a finding that explains them."""
 
-    def yields(one, other):
-        touch = other[1] <= one[2] and one[1] <= other[2]
-        if other[0] == "METER_FROZEN" and one[0] in ABSENCES:
-            return touch
-        if one[0] not in PRECEDENCE or other[0] not in PRECEDENCE:
-            return False
-        earlier = PRECEDENCE.index(other[0]) < PRECEDENCE.index(one[0])
-        return earlier and touch
+    def explained(category, start, end):
+        return any(c in YIELDS.get(category, []) and b <= end and start <= e for c, b, e, _ in findings)
 
-    return [one for one in findings if not any(yields(one, other) for other in findings)]
+    return [f for f in findings if not explained(*f[:3])]
 
 
 def merged(findings):
@@ -77,8 +73,9 @@ def verdict(readings, **session):
     def unit(t):
         return max(0, min(23, (t - begin) // UNIT_US))
 
+    found = rules.findings_of(s) + electrical.findings_of(s) + metering.findings_of(s)
     anomalies, past = [], []
-    for category, start, end, severity in merged(decided(rules.findings_of(s) + metering.findings_of(s))):
+    for category, start, end, severity in merged(decided(found)):
         if end >= begin:
             anomalies.append(Found(category, start, end, severity, unit(start), unit(end)))
         else:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from chargewatch.domain.thresholds import Thresholds
 from chargewatch.features import flow as flows
 from chargewatch.features.flow import Step
+from chargewatch.features.phases import SideBySide
 from chargewatch.features.power_bounds import PowerBounds
 from chargewatch.features.register import (
     WH_PER_KWH,
@@ -46,9 +47,10 @@ class SessionRecord:
 
     ``connected_s`` is how long the vehicle was connected as far as readings and declared times show;
     ``register`` is repaired but still falls where the meter fell. ``offered_w`` is the power on offer.
-    ``export_w`` is power to the grid, exported or as negative import. ``drawn_w`` is measured power, else what
-    current says; ``sends_power`` tells whether power was sent. ``metered_apart``: the register and power were
-    not measured at one location throughout.
+    ``export_w`` is power to the grid, exported or as negative import. ``current`` (A, of phases the
+    sum) and ``voltage`` (V, of phases the mean) are as sent. ``drawn_w`` is measured power, else what current
+    says; ``sends_power`` tells whether power was sent. ``metered_apart``: the register and power were not
+    measured at one location throughout.
     """
 
     first_us: int
@@ -69,6 +71,9 @@ class SessionRecord:
     export_register: Curve
     export_interval: Curve
     phases: Curve
+    current: Curve
+    voltage: Curve
+    side_by_side: SideBySide
     is_dc: bool
     sends_power: bool
     metered_apart: bool
