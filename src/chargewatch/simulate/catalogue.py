@@ -4,6 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from chargewatch.domain.categories import Category
+from chargewatch.simulate.electrical_faults import (
+    PHASE_MECHANISMS,
+    SOC_MECHANISMS,
+    THERMAL_MECHANISMS,
+    VOLTAGE_MECHANISMS,
+)
+from chargewatch.simulate.electrical_near_misses import ELECTRICAL_NEAR_MISSES
 from chargewatch.simulate.faults import (
     EXPECTED_MECHANISMS,
     PIT_MECHANISMS,
@@ -20,8 +27,16 @@ MECHANISMS: Final[Mapping[Category, tuple[Mechanism, ...]]] = {
     Category.ENERGY_PIT: PIT_MECHANISMS,
     Category.ZERO_SESSION: ZERO_MECHANISMS,
     Category.CHARGING_EXPECTED: EXPECTED_MECHANISMS,
+    Category.SOC_DROP: SOC_MECHANISMS,
+    Category.PHASE_LOSS: PHASE_MECHANISMS,
+    Category.VOLTAGE_OUT_OF_RANGE: VOLTAGE_MECHANISMS,
+    Category.THERMAL_DERATING: THERMAL_MECHANISMS,
 }
-LOOK_ALIKES: Final[tuple[Mechanism, ...]] = (*DELIVERY_NEAR_MISSES, *REGISTER_NEAR_MISSES)
+LOOK_ALIKES: Final[tuple[Mechanism, ...]] = (
+    *DELIVERY_NEAR_MISSES,
+    *REGISTER_NEAR_MISSES,
+    *ELECTRICAL_NEAR_MISSES,
+)
 
 FAULTS: Final[Mapping[Category, tuple[str, ...]]] = {
     category: tuple(mechanism.name for mechanism in mechanisms) for category, mechanisms in MECHANISMS.items()
