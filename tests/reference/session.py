@@ -19,6 +19,7 @@ from tests.reference.readings import (
     POWER_OFFERED,
     SOC,
     TARGET_SOC,
+    TEMPERATURE,
     VOLTAGE,
     chosen,
     cleaned,
@@ -26,10 +27,12 @@ from tests.reference.readings import (
     lower_median,
     neighbours,
     phase_counts,
+    places,
     spelled,
 )
 from tests.reference.register import (
     falls_of,
+    register_places,
     repaired,
     resolution_of,
     rise_of,
@@ -69,6 +72,10 @@ class Session(NamedTuple):
     soc: list
     target_soc: list
     offers: list
+    current: list  # as sent, of phases the sum
+    voltage: list  # as sent, of phases the mean
+    clean: list  # every reading that is analysed
+    hot: list  # temperatures, which make no instant to analyse
     flow: list
     flow_source: str
     flow_readings: int
@@ -78,6 +85,10 @@ class Session(NamedTuple):
     ended: float | None
     over: bool
     is_dc: bool
+    rated_kw: float | None
+    sends_power: bool
+    drawn: list  # power, else what current says
+    apart: bool  # register and power were measured at more than one location
 
 
 def steps_of_power(power, register, resolution):
@@ -99,7 +110,9 @@ def steps_of_power(power, register, resolution):
         steps.append(Step(begins, t0 + reaches, w0, t0, t0))
         begins = t1 - reaches
         if mean is not None and begins - steps[-1].end > MOMENT:
-            steps.append(Step(steps[-1].end, begins, mean, t0, t1))
+            blur = resolution * 3600 / (t1 - t0)
+            allowed = sorted([max(mean - blur, 0.0), (w0 + w1) / 2, mean + blur])
+            steps.append(Step(steps[-1].end, begins, allowed[1], t0, t1))
     t, w = power[-1]
     return [*steps, Step(begins, t, w, t, t)]
 
@@ -191,6 +204,11 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         or any(w > 43_000 for _, w in imported)
     )
     counts = phase_counts(clean)
+    sends_power = bool(imported)
+    volts_at, usual_v = dict(voltage), lower_median([v for _, v in voltage if v > 90] or [230.0])
+    drawn = imported or [(t, a * volts_at.get(t, usual_v)) for t, a in signal(CURRENT)]
+    measured = [(t, max(w, 0.0)) for t, w in imported]
+    apart = len(register_places(clean, measured, rated_kw) | places(clean, POWER)) > 1
     if not imported and len(register) < 2 and not intervals:
         volts_at = dict(voltage)
         imported = [(t, a * volts_at[t]) for t, a in signal(CURRENT) if t in volts_at]
@@ -224,6 +242,10 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         soc=[(t, v) for t, v in signal(SOC, mean) if 0 < v <= 100],
         target_soc=[(t, v) for t, v in signal(TARGET_SOC, mean) if 0 < v <= 100],
         offers=offers,
+        current=signal(CURRENT),
+        voltage=voltage,
+        clean=clean,
+        hot=cleaned(sane, first_us, [TEMPERATURE]),
         flow=flow,
         flow_source=source,
         flow_readings=count,
@@ -233,6 +255,10 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         ended=seconds(ended_us),
         over=over,
         is_dc=is_dc,
+        rated_kw=rated_kw,
+        sends_power=sends_power,
+        drawn=[(t, max(w, 0.0)) for t, w in drawn],
+        apart=apart,
     )
 
 

@@ -2,12 +2,21 @@
 
 from typing import NamedTuple
 
-from tests.reference.rules import findings_of
+from tests.reference import electrical, metering, rules
 from tests.reference.session import energy_until, read
 
 UNIT_US = 15 * 60 * 1_000_000
 WINDOW_US = 24 * UNIT_US
 WORST = ["info", "warning", "critical"]
+#: What yields to what on the same readings. A register that stands while energy is drawn shows no absence of energy.
+YIELDS = {
+    "ENERGY_PIT": ["PHASE_LOSS", "THERMAL_DERATING", "METER_FROZEN"],
+    "ZERO_SESSION": ["METER_FROZEN"],
+    "CHARGING_EXPECTED": ["METER_FROZEN"],
+    "ENERGY_SPIKE": ["KWH_DECREASE"],
+    "METER_FROZEN": ["KWH_DECREASE", "ENERGY_SPIKE"],
+    "POWER_ENERGY_MISMATCH": ["KWH_DECREASE", "ENERGY_SPIKE", "METER_FROZEN"],
+}
 
 
 class Found(NamedTuple):
@@ -29,6 +38,15 @@ class Twin(NamedTuple):
     sequence_length: int
     energy_wh: float | None
     notes: set
+
+
+def decided(findings):
+    """Without those that share readings with a finding that explains them."""
+
+    def explained(category, start, end):
+        return any(c in YIELDS.get(category, []) and b <= end and start <= e for c, b, e, _ in findings)
+
+    return [f for f in findings if not explained(*f[:3])]
 
 
 def merged(findings):
@@ -55,8 +73,9 @@ def verdict(readings, **session):
     def unit(t):
         return max(0, min(23, (t - begin) // UNIT_US))
 
+    found = rules.findings_of(s) + electrical.findings_of(s) + metering.findings_of(s)
     anomalies, past = [], []
-    for category, start, end, severity in merged(findings_of(s)):
+    for category, start, end, severity in merged(decided(found)):
         if end >= begin:
             anomalies.append(Found(category, start, end, severity, unit(start), unit(end)))
         else:

@@ -11,15 +11,21 @@ from chargewatch.simulate.electrical_faults import (
     VOLTAGE_MECHANISMS,
 )
 from chargewatch.simulate.electrical_near_misses import ELECTRICAL_NEAR_MISSES
+from chargewatch.simulate.energy_near_misses import ENERGY_NEAR_MISSES
 from chargewatch.simulate.faults import (
     EXPECTED_MECHANISMS,
     PIT_MECHANISMS,
     ZERO_MECHANISMS,
     Mechanism,
 )
+from chargewatch.simulate.frozen_faults import FROZEN_MECHANISMS
+from chargewatch.simulate.mismatch_faults import MISMATCH_MECHANISMS
 from chargewatch.simulate.near_misses import DELIVERY_NEAR_MISSES
+from chargewatch.simulate.odd_readings import READING_MECHANISMS
+from chargewatch.simulate.odd_shapes import SHAPE_MECHANISMS
 from chargewatch.simulate.register_faults import DECREASE_MECHANISMS
 from chargewatch.simulate.register_near_misses import REGISTER_NEAR_MISSES
+from chargewatch.simulate.spike_faults import SPIKE_MECHANISMS
 from chargewatch.simulate.stations import Station, meets
 
 MECHANISMS: Final[Mapping[Category, tuple[Mechanism, ...]]] = {
@@ -31,11 +37,16 @@ MECHANISMS: Final[Mapping[Category, tuple[Mechanism, ...]]] = {
     Category.PHASE_LOSS: PHASE_MECHANISMS,
     Category.VOLTAGE_OUT_OF_RANGE: VOLTAGE_MECHANISMS,
     Category.THERMAL_DERATING: THERMAL_MECHANISMS,
+    Category.METER_FROZEN: FROZEN_MECHANISMS,
+    Category.POWER_ENERGY_MISMATCH: MISMATCH_MECHANISMS,
+    Category.ENERGY_SPIKE: SPIKE_MECHANISMS,
+    Category.UNUSUAL_PROFILE: (*SHAPE_MECHANISMS, *READING_MECHANISMS),
 }
 LOOK_ALIKES: Final[tuple[Mechanism, ...]] = (
     *DELIVERY_NEAR_MISSES,
     *REGISTER_NEAR_MISSES,
     *ELECTRICAL_NEAR_MISSES,
+    *ENERGY_NEAR_MISSES,
 )
 
 FAULTS: Final[Mapping[Category, tuple[str, ...]]] = {

@@ -25,6 +25,7 @@ class Charger:
     """A station's hardware. DC: ``phases`` is 0 and ``current_a`` the DC cable's limit.
 
     ``voltage_v`` is the nominal one of a phase (AC).
+    ``rated_known``: the operator declares the rated power.
     """
 
     kind: Kind
@@ -33,6 +34,7 @@ class Charger:
     current_a: float
     managed: bool
     voltage_v: float = 1000.0 * PHASE_VOLTAGE_KV
+    rated_known: bool = True
 
     def lowest_share(self) -> float:
         """The lowest share of the rated power that a car can follow."""
