@@ -62,6 +62,11 @@ def test_falls_of_the_register_and_safety_are_never_relaxed(name: str) -> None:
     assert lenient == default_of(name)
 
 
+def test_what_excuses_a_lost_phase_is_never_relaxed_either() -> None:
+    assert LIMITS["zero_power_kw"].most == DEFAULT_THRESHOLDS.zero_power_kw
+    assert LIMITS["offer_fall"].least == DEFAULT_THRESHOLDS.offer_fall
+
+
 def test_what_is_never_relaxed() -> None:
     assert set(NEVER_RELAXED) == {
         Category.KWH_DECREASE,

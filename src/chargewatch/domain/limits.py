@@ -60,7 +60,8 @@ _MISMATCH, _SPIKE, _PHASE = Category.POWER_ENERGY_MISMATCH, Category.ENERGY_SPIK
 _VOLTAGE, _THERMAL = Category.VOLTAGE_OUT_OF_RANGE, Category.THERMAL_DERATING
 _UNUSUAL = Category.UNUSUAL_PROFILE
 
-#: Field of `Thresholds` -> what it means.
+#: Field of `Thresholds` -> what it means. `zero_power_kw` and `offer_fall` also excuse a lost phase: the one may not be
+#: raised, the other not be lowered.
 LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
     {
         "tolerance_kwh": Limit(
@@ -87,7 +88,7 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
             _ZERO, "kWh", _DOWN, 0.01, 0.5, "A zero session imported less than this in all."
         ),
         "zero_power_kw": Limit(
-            _ZERO, "kW", _DOWN, 0.05, 1.0, "Power up to this is no charging (for CHARGING_EXPECTED too)."
+            _ZERO, "kW", _DOWN, 0.05, 0.3, "Power up to this is no charging (for CHARGING_EXPECTED too)."
         ),
         "zero_connected_s": Limit(
             _ZERO, "s", _UP, 60.0, 1800.0, "A zero session was connected for at least this long."
@@ -207,6 +208,38 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
         "phase_soc_percent": Limit(
             _PHASE, "%", _DOWN, 90.0, 100.0, "Above this SoC a phase may be switched off by the vehicle."
         ),
+        "phase_others": Limit(
+            _PHASE,
+            "share",
+            _UP,
+            0.3,
+            0.5,
+            "The other phases go on with at least this share of their current.",
+        ),
+        "phase_fall": Limit(
+            _PHASE,
+            "share",
+            _UP,
+            0.3,
+            0.5,
+            "The total falls by at least this share of what the lost ones carried.",
+        ),
+        "phase_tail": Limit(
+            _PHASE,
+            "share",
+            _UP,
+            0.1,
+            0.3,
+            "Without SoC, below this share of the highest total charging is ending.",
+        ),
+        "phase_switch_s": Limit(
+            _PHASE,
+            "s",
+            _DOWN,
+            60.0,
+            300.0,
+            "A longer gap between readings may hide the pause of a phase switch.",
+        ),
         "voltage_deviation": Limit(
             _VOLTAGE, "share", _UP, 0.05, 0.1, "The voltage is off the nominal one by more than this share."
         ),
@@ -215,6 +248,18 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
         ),
         "voltage_readings": Limit(
             _VOLTAGE, "readings", _UP, 1.0, 2.0, "At least this many readings in a row show it."
+        ),
+        "voltage_nominal_fit": Limit(
+            _VOLTAGE, "share", _UP, 0.01, 0.025, "Every nominal voltage this near to the median may be meant."
+        ),
+        "voltage_lowest_v": Limit(
+            _VOLTAGE, "V", _UP, 90.0, 90.0, "A lower median is no voltage between phase and neutral."
+        ),
+        "voltage_highest_v": Limit(
+            _VOLTAGE, "V", _DOWN, 346.0, 346.0, "A higher median is no voltage between phase and neutral."
+        ),
+        "voltage_off_v": Limit(
+            _VOLTAGE, "V", _UP, 50.0, 50.0, "Below this, without current, a contactor is open."
         ),
         "thermal_step": Limit(_THERMAL, "share", _UP, 0.2, 0.6, "Power steps down by at least this share."),
         "thermal_celsius": Limit(
@@ -225,6 +270,43 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
             90.0,
             "The temperature is then at least this, and the session's highest.",
         ),
+        "thermal_below_high_celsius": Limit(
+            _THERMAL,
+            "°C",
+            _DOWN,
+            0.5,
+            5.0,
+            "The temperature is at most this far below the session's highest.",
+        ),
+        "thermal_stale_s": Limit(
+            _THERMAL, "s", _DOWN, 300.0, 1800.0, "A temperature older than this says nothing."
+        ),
+        "thermal_level_kw": Limit(
+            _THERMAL, "kW", _UP, 0.5, 10.0, "The level before the step down is at least this high."
+        ),
+        "thermal_plateau": Limit(
+            _THERMAL, "share", _UP, 0.9, 0.9, "The last high step is at least this share of the level."
+        ),
+        "thermal_held": Limit(
+            _THERMAL, "share", _UP, 0.85, 0.85, "The reduced level is held to at least this share of it."
+        ),
+        "thermal_quick_s": Limit(
+            _THERMAL, "s", _DOWN, 300.0, 300.0, "The step down takes at most this long."
+        ),
+        "thermal_sharp_s": Limit(
+            _THERMAL,
+            "s",
+            _DOWN,
+            60.0,
+            300.0,
+            "On DC, a step down within this time is no taper of the battery.",
+        ),
+        "thermal_soc_percent": Limit(
+            _THERMAL, "%", _DOWN, 80.0, 100.0, "From this SoC on a step down is not reported."
+        ),
+        "thermal_taper_soc_percent": Limit(
+            _THERMAL, "%", _DOWN, 50.0, 90.0, "On DC, from this SoC on only a sharp step down is reported."
+        ),
         "unusual_per_thousand": Limit(
             _UNUSUAL,
             "in 1,000",
@@ -234,7 +316,7 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
             "So many normal sessions in 1,000 may be reported as unusual.",
         ),
         "offer_fall": Limit(
-            None, "share", _DOWN, 0.1, 0.5, "An offer that falls by this share explains a fall of the power."
+            None, "share", _DOWN, 0.25, 0.5, "An offer that falls by this share explains a fall of the power."
         ),
     }
 )
