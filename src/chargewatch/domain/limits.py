@@ -177,6 +177,14 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
             20.0,
             "The integral of power exceeds the meter's tolerance this often.",
         ),
+        "frozen_steps": Limit(
+            _FROZEN,
+            "steps",
+            _UP,
+            1.0,
+            5.0,
+            "The integral of power also exceeds this many steps of the register.",
+        ),
         "mismatch_share": Limit(
             _MISMATCH, "share", _UP, 0.1, 0.5, "Register and integrated power differ by more than this share."
         ),
@@ -202,6 +210,16 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
         ),
         "spike_tolerances": Limit(
             _SPIKE, "times tol", _UP, 1.0, 10.0, "The register may rise this many tolerances beyond that."
+        ),
+        "spike_stand_s": Limit(
+            _SPIKE, "s", _UP, 60.0, 1800.0, "A register that stood still may catch up on at most this long."
+        ),
+        "spike_inrush": Limit(
+            _SPIKE, "times", _UP, 1.2, 3.0, "A short inrush goes up to the rated power times this."
+        ),
+        "spike_inrush_s": Limit(_SPIKE, "s", _UP, 10.0, 120.0, "A short inrush lasts at most this long."),
+        "spike_inrush_before": Limit(
+            _SPIKE, "share", _UP, 0.2, 0.8, "Before an inrush, power is at most this share of that after it."
         ),
         "phase_lost_a": Limit(_PHASE, "A", _DOWN, 0.5, 2.0, "A lost phase carries at most this."),
         "phase_carried_a": Limit(_PHASE, "A", _UP, 1.0, 3.0, "A phase that carries at least this is in use."),
