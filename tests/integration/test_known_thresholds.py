@@ -197,7 +197,8 @@ async def test_they_go_with_their_tenant(address: DatabaseAddress, database: Dat
         await service.change_thresholds("gone", {"pit_depth": 0.2})
         async with service._repository.within(gone) as connection:
             await connection.execute("DELETE FROM tenants WHERE tenant_id = $1", gone)
-            assert await connection.fetchval("SELECT count(*) FROM tenant_thresholds") == 0
+            kept = "SELECT count(*) FROM tenant_thresholds WHERE tenant_id = $1"
+            assert await connection.fetchval(kept, gone) == 0
 
 
 async def test_each_process_has_one_memory_for_judging_and_changing(database: Database) -> None:
