@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
+TRAIN_READY := $(VENV)/.train-ready
 
-.PHONY: run setup test check bench hostile faults soak lock clean
+.PHONY: run setup setup-train test check bench hostile faults soak lock clean
 
 run: $(RUN_READY)
 	@CHARGEWATCH_LOG_LEVEL=$(LOG_LEVEL) exec $(BIN)/chargewatch serve --port $(PORT) $(if $(filter 0,$(DEMO)),--first-key,--demo)
@@ -29,6 +30,15 @@ $(RUN_READY): requirements/run.txt pyproject.toml | $(BIN)/python
 $(DEV_READY): requirements/dev.txt $(RUN_READY)
 	@echo "installing the tools for tests into $(VENV) ..."
 	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# For `chargewatch train` and for the peers of `chargewatch evaluate`.
+setup-train: $(TRAIN_READY)
+
+$(TRAIN_READY): requirements/train.txt $(DEV_READY)
+	@echo "installing what training and the peers need into $(VENV) ..."
+	@$(PIP) install 'torch>=2.13,<2.14'
+	@$(PIP) install --require-hashes -r requirements/train.txt
 	@touch $@
 
 test: $(DEV_READY)
@@ -60,6 +70,8 @@ lock:
 		pyproject.toml requirements/build.in -o requirements/run.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		pyproject.toml requirements/build.in --extra dev -c requirements/run.txt -o requirements/dev.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		requirements/train.in -c requirements/dev.txt -o requirements/train.txt
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
