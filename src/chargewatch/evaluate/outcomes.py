@@ -7,7 +7,6 @@ from chargewatch.domain.categories import Category
 from chargewatch.domain.verdict import Verdict
 
 UNKNOWN: Final = float("nan")
-NOTHING_SAID: Final = 0.0
 
 
 class Outcome(NamedTuple):

@@ -226,8 +226,11 @@ def _mechanisms(pairs: _Pairs) -> tuple[MechanismScore, ...]:
 
 
 def _calibrations(pairs: _Pairs, positive: Flags, flagged: Flags) -> tuple[Calibration, ...]:
+    """Returns the calibration at the set's own and at the field's prevalence, over verdicts with a confidence."""
     confidence = np.array([o.confidence for _, o in pairs], np.float64)
-    if not len(confidence) or np.isnan(confidence).any() or positive.all() or not positive.any():
+    given = ~np.isnan(confidence)
+    confidence, positive, flagged = confidence[given], positive[given], flagged[given]
+    if not len(confidence) or positive.all() or not positive.any():
         return ()
     right = flagged == positive
     own = float(positive.mean())

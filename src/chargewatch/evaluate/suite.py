@@ -28,12 +28,9 @@ ANOMALIES_EACH: Final = 120
 _SLOWEST_DC_S: Final = 300.0
 _TRIES: Final = 4  # faults that the sampling does not show are drawn anew, up to so many times as often
 
-_NAMES: Final = {
-    name: (category, tuple(names[1::2])) for category, names in FAULTS.items() for name in (category.value,)
+HELD_OUT: Final[Mapping[Category, tuple[str, ...]]] = getattr(simulate, "HELD_OUT", None) or {
+    category: names[1::2] for category, names in FAULTS.items()
 }
-HELD_OUT: Final[Mapping[Category, tuple[str, ...]]] = getattr(simulate, "HELD_OUT", None) or dict(
-    _NAMES.values()
-)
 HELD_OUT_NEAR_MISSES: Final[tuple[str, ...]] = (
     getattr(simulate, "HELD_OUT_NEAR_MISSES", None) or NEAR_MISSES[1::2]
 )
