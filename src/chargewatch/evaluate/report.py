@@ -168,7 +168,7 @@ def _mechanisms(title: str, card: Scorecard) -> TextTable:
 def _strata(title: str, card: Scorecard) -> TextTable:
     rows = tuple(
         (s.stratum, str(s.normals), str(s.alarms), f"{s.per_thousand:.1f}", f"{s.upper_per_thousand:.1f}")
-        for s in (card.false_alarms, *card.strata)
+        for s in (card.false_alarms, *card.false_alarms_by_group, *card.strata)
     )
     note = "≤: one-sided exact (Clopper–Pearson) 95 % bound."
     if card.past_false_alarms:

@@ -89,6 +89,7 @@ class Scorecard(msgspec.Struct, frozen=True):
     auroc: Interval
     auprc: Interval
     false_alarms: FalseAlarms
+    false_alarms_by_group: tuple[FalseAlarms, ...]
     past_false_alarms: int
     overlap: float
     calibration: tuple[Calibration, ...]
@@ -146,8 +147,9 @@ def scorecard(
         auroc=sampled(lambda w: metrics.auroc(scores, positive, w)),
         auprc=sampled(lambda w: metrics.auprc(scores, positive, w)),
         false_alarms=_false_alarms("all", [o for t, o in pairs if t.state is State.NORMAL]),
+        false_alarms_by_group=_groups(pairs),
         past_false_alarms=sum(o.past for t, o in pairs if t.state is State.NORMAL),
-        overlap=sum(r.overlap * r.anomalies for r in rows) / found if found else math.nan,
+        overlap=sum(r.overlap * r.anomalies for r in rows if r.anomalies) / found if found else math.nan,
         calibration=_calibrations(pairs, positive, flagged),
         categories=rows,
         strata=_strata(pairs),
@@ -199,6 +201,15 @@ def _false_alarms(stratum: str, normals: Sequence[Outcome]) -> FalseAlarms:
     alarms, count = sum(o.is_anomaly for o in normals), len(normals)
     share = alarms / count if count else math.nan
     return FalseAlarms(stratum, count, alarms, 1000.0 * share, 1000.0 * upper_bound(alarms, count))
+
+
+def _groups(pairs: _Pairs) -> tuple[FalseAlarms, ...]:
+    """Returns the false alarms among ordinary sessions, and among near-misses that could and could not be learnt."""
+    by_group: dict[str, list[Outcome]] = {}
+    for t, o in pairs:
+        if t.state is State.NORMAL:
+            by_group.setdefault(f"near-misses, {t.split.value}" if t.mechanism else "ordinary", []).append(o)
+    return tuple(_false_alarms(name, outcomes) for name, outcomes in by_group.items())
 
 
 def _strata(pairs: _Pairs) -> tuple[FalseAlarms, ...]:

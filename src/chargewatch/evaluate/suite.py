@@ -15,6 +15,7 @@ import numpy as np
 from chargewatch import simulate
 from chargewatch.domain.categories import Category
 from chargewatch.evaluate.strata import Stratum, ordinary_session, ordinary_strata
+from chargewatch.evaluate.window import counted_labels
 from chargewatch.simulate import FAULTS, NEAR_MISSES, SimulatedSession, simulate_session
 from chargewatch.simulate.catalogue import fault_named, near_miss_named
 from chargewatch.simulate.faults import Mechanism
@@ -23,10 +24,10 @@ from chargewatch.simulate.meters import SAMPLINGS_S
 ORDINARY_EACH: Final = 80
 NEAR_MISS_EACH: Final = 40
 ANOMALIES_EACH: Final = 120
-"""Sessions of a stratum, of a near-miss, and sessions with a visible fault of a category, at scale 1."""
+"""Sessions of a stratum, of a near-miss, and sessions with a fault of a category that counts, at scale 1."""
 
 _SLOWEST_DC_S: Final = 300.0
-_TRIES: Final = 4  # faults that the sampling does not show are drawn anew, up to so many times as often
+_TRIES: Final = 4  # faults that do not count are drawn anew, up to so many times as often
 
 HELD_OUT: Final[Mapping[Category, tuple[str, ...]]] = getattr(simulate, "HELD_OUT", None) or {
     category: names[1::2] for category, names in FAULTS.items()
@@ -60,7 +61,7 @@ class Case(NamedTuple):
 
 
 class SuiteSize(NamedTuple):
-    """How many sessions: of each stratum, of each near-miss, and visible faults of each category."""
+    """How many sessions: of each stratum, of each near-miss, and faults of each category that count."""
 
     ordinary: int
     near_miss: int
@@ -120,7 +121,7 @@ def _near_misses(key: tuple[int, ...], name: str, split: Split, count: int) -> I
 
 
 def _faults(key: tuple[int, ...], category: Category, names: Sequence[str], count: int) -> Iterator[Case]:
-    """Yields faults until ``count`` of them are visible, the mechanisms in turn as long as they are."""
+    """Yields faults, of each mechanism until as many count as it takes for ``count`` of the category."""
     place = list(Category).index(category)
     each = ceil(count / max(len(names), 1))
     for name in names:
@@ -128,8 +129,8 @@ def _faults(key: tuple[int, ...], category: Category, names: Sequence[str], coun
         possible = _samplings(mechanism)
         split = Split.HELD_OUT if name in HELD_OUT.get(category, ()) else Split.TRAINING
         which = FAULTS[category].index(name)
-        visible = number = 0
-        while visible < each and number < each * _TRIES:
+        counted = number = 0
+        while counted < each and number < each * _TRIES:
             drawn = simulate_session(
                 _seed(*key, place, which, number),
                 fault=category,
@@ -137,7 +138,7 @@ def _faults(key: tuple[int, ...], category: Category, names: Sequence[str], coun
                 sampling_s=_in_turn(possible, number),
             )
             yield Case(_named(drawn, "f", *key, place, which, number), category.value, split)
-            visible += any(label.visible for label in drawn.labels)
+            counted += bool(counted_labels(drawn))
             number += 1
 
 

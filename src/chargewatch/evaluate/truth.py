@@ -11,9 +11,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from chargewatch.domain.categories import Category
-from chargewatch.domain.verdict import LAST_UNIT, UNIT_S, WINDOW_S
+from chargewatch.domain.verdict import LAST_UNIT, UNIT_S
 from chargewatch.evaluate.suite import Case, Split
-from chargewatch.simulate import Label, SimulatedSession
+from chargewatch.evaluate.window import counted_labels, window_start
+from chargewatch.simulate import Label
 
 
 class State(StrEnum):
@@ -49,9 +50,8 @@ def truth_of(case: Case) -> Truth:
     session = case.session
     window = window_start(session)
     units: dict[Category, frozenset[int]] = {}
-    for label in session.labels:
-        if label.visible and _happens_at(label) >= window:
-            units[label.category] = units.get(label.category, frozenset()) | _units(label, window)
+    for label in counted_labels(session):
+        units[label.category] = units.get(label.category, frozenset()) | _units(label, window)
     mechanism = session.labels[0].mechanism if session.labels else session.near_miss
     return Truth(
         session.session_id,
@@ -62,21 +62,6 @@ def truth_of(case: Case) -> Truth:
         frozenset(label.category for label in session.labels),
         mechanism,
     )
-
-
-def window_start(session: SimulatedSession) -> datetime:
-    """Returns the first reading of the last 6 h (contract, sections 3 and 4)."""
-    times = [reading.timestamp for reading in session.readings]
-    begin = max(times) - timedelta(seconds=WINDOW_S)
-    return min(t for t in times if t >= begin)
-
-
-def _happens_at(label: Label) -> datetime:
-    """Returns when a fault must be in the window to count: a register's fall as it falls, all else until it ends.
-
-    A register that fell stays below what it has shown before, often to the end of the session.
-    """
-    return label.start if label.category is Category.KWH_DECREASE else label.end
 
 
 def _units(label: Label, window: datetime) -> frozenset[int]:
