@@ -20,6 +20,7 @@ from chargewatch.simulate import FAULTS, NEAR_MISSES, SimulatedSession, simulate
 from chargewatch.simulate.catalogue import fault_named, near_miss_named
 from chargewatch.simulate.faults import Mechanism
 from chargewatch.simulate.meters import SAMPLINGS_S
+from chargewatch.simulate.records import Kind
 
 ORDINARY_EACH: Final = 80
 NEAR_MISS_EACH: Final = 40
@@ -29,6 +30,7 @@ ANOMALIES_EACH: Final = 120
 _SLOWEST_DC_S: Final = 300.0
 _TRIES: Final = 4  # faults that do not count are drawn anew, up to so many times as often
 
+# The simulator says which mechanisms are held out; every second one where it does not yet.
 HELD_OUT: Final[Mapping[Category, tuple[str, ...]]] = getattr(simulate, "HELD_OUT", None) or {
     category: names[1::2] for category, names in FAULTS.items()
 }
@@ -114,9 +116,13 @@ def _ordinary(key: tuple[int, ...], stratum: Stratum, count: int) -> Iterator[Ca
 
 
 def _near_misses(key: tuple[int, ...], name: str, split: Split, count: int) -> Iterator[Case]:
-    possible = _samplings(near_miss_named(name))
+    mechanism = near_miss_named(name)
+    possible = _samplings(mechanism)
     for number in range(count):
-        drawn = simulate_session(_seed(*key, number), near_miss=name, sampling_s=_in_turn(possible, number))
+        sampling_s = _in_turn(possible, number)
+        drawn = simulate_session(
+            _seed(*key, number), near_miss=name, sampling_s=sampling_s, kind=_kind(mechanism, sampling_s)
+        )
         yield Case(_named(drawn, "m", *key, number), f"near-miss: {name}", split)
 
 
@@ -131,11 +137,13 @@ def _faults(key: tuple[int, ...], category: Category, names: Sequence[str], coun
         which = FAULTS[category].index(name)
         counted = number = 0
         while counted < each and number < each * _TRIES:
+            sampling_s = _in_turn(possible, number)
             drawn = simulate_session(
                 _seed(*key, place, which, number),
                 fault=category,
                 mechanism=name,
-                sampling_s=_in_turn(possible, number),
+                sampling_s=sampling_s,
+                kind=_kind(mechanism, sampling_s),
             )
             yield Case(_named(drawn, "f", *key, place, which, number), category.value, split)
             counted += bool(counted_labels(drawn))
@@ -152,6 +160,12 @@ def _samplings(mechanism: Mechanism) -> tuple[float, ...]:
         and (needs.kind != "dc" or s <= _SLOWEST_DC_S)
         and (not needs.clock_aligned or s >= _SLOWEST_DC_S)
     )
+
+
+def _kind(mechanism: Mechanism, sampling_s: float | None) -> Kind | None:
+    """Returns the kind of station: no DC station samples as seldom as each 15 minutes."""
+    slow = sampling_s is not None and sampling_s > _SLOWEST_DC_S
+    return "ac" if slow else mechanism.needs.kind
 
 
 def _in_turn(possible: tuple[float, ...], number: int) -> float | None:
