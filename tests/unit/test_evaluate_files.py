@@ -19,6 +19,7 @@ from chargewatch.evaluate.examples import Gallery
 from chargewatch.evaluate.outcomes import Outcome
 from chargewatch.evaluate.peers import PeerResult
 from chargewatch.evaluate.real import evaluate_real, real_data, why_not
+from chargewatch.evaluate.reliability_plot import draw_reliability
 from chargewatch.evaluate.report import Report, as_json, as_markdown, tables_of
 from chargewatch.evaluate.result_rows import ResultsFileError, read_results
 from chargewatch.evaluate.run import SeedReport, evaluate_results, evaluate_seed, intervals_over_seeds
@@ -175,6 +176,14 @@ def test_a_report_says_everything_as_json_and_markdown(seeds: tuple[SeedReport, 
     for table in tables_of(report):
         assert f"## {table.title}" in text
         assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_the_reliability_diagram_has_a_dot_a_bin(seeds: tuple[SeedReport, SeedReport]) -> None:
+    calibration = seeds[0].card.calibration
+    root = ElementTree.fromstring(draw_reliability(calibration))
+    dots = [node for node in root if node.tag.endswith("circle")]
+    assert len(dots) == sum(len(c.bins) for c in calibration) > 0
+    assert all(50 <= float(dot.attrib[axis]) <= 470 for dot in dots for axis in ("cx", "cy"))
 
 
 def test_the_same_seed_gives_the_same_figures(seeds: tuple[SeedReport, SeedReport]) -> None:

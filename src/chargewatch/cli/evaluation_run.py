@@ -13,6 +13,7 @@ from rich.table import Table
 from chargewatch.cli.result_files import WholeFile
 from chargewatch.evaluate.examples import Gallery
 from chargewatch.evaluate.real import RealReport, evaluate_real, real_data, why_not
+from chargewatch.evaluate.reliability_plot import draw_reliability
 from chargewatch.evaluate.report import Report, TextTable, as_json, as_markdown, shown, tables_of
 from chargewatch.evaluate.result_rows import ResultsFileError, read_results
 from chargewatch.evaluate.run import (
@@ -121,7 +122,9 @@ def run(request: Request) -> None:
     _show(report, request.full)
     for seed in reports:
         told.print(f"seed {seed.seed}: {seed.seconds:.0f} s")
-    if gallery is not None:
+    if gallery is not None and request.examples is not None:
+        plot = draw_reliability(reports[0].card.calibration)
+        (request.examples / "reliability.svg").write_text(plot, encoding="utf-8")
         told.print(f"{sum(gallery.drawn.values())} examples in {request.examples}", soft_wrap=True)
     if request.output is not None:
         _save(report, request.output.resolve())
