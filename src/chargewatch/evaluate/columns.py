@@ -30,11 +30,17 @@ def columns_of(sessions: Sequence[SimulatedSession]) -> Columns:
     """Returns simulated sessions (at least one) as columns, as they look once all of them are over."""
     declared = SessionColumns.undeclared(len(sessions))._replace(
         managed=np.array([s.managed for s in sessions]),
-        rated_power_w=np.array([s.rated_power_kw * 1000.0 for s in sessions]),
+        rated_power_w=np.array([_declared_w(s) for s in sessions]),
         started_us=np.array([microseconds(s.started_at) for s in sessions]),
         ended_us=np.array([microseconds(s.ended_at) for s in sessions]),
     )
     return Columns(_readings(sessions), declared, microseconds(max(s.ended_at for s in sessions)))
+
+
+def _declared_w(session: SimulatedSession) -> float:
+    """Returns the rated power as it is declared, NaN where the station's is not known."""
+    known = getattr(session, "rated_power_known", True)
+    return session.rated_power_kw * 1000.0 if known else float("nan")
 
 
 def _readings(sessions: Sequence[SimulatedSession]) -> ReadingColumns:

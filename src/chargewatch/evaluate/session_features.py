@@ -36,6 +36,7 @@ class Signal(NamedTuple):
 class Signals(NamedTuple):
     """What a session sends. Energies in kWh, powers in kW, currents in A, voltages in V; shape (n,) each.
 
+    ``rated_kw`` is NaN where it is not declared.
     ``currents`` and ``voltages``: one a phase that is sent.
     """
 
@@ -61,7 +62,7 @@ def _times(s: Signals) -> dict[str, float]:
         "largest_gap": _most(gaps) / usual if usual > 0 else np.nan,
         "gap_variation": _variation(gaps),
         "rated_kw": s.rated_kw,
-        "dc": float(s.rated_kw > _DC_KW),
+        "dc": np.nan if np.isnan(s.rated_kw) else float(s.rated_kw > _DC_KW),
         "managed": float(s.managed),
     }
 
@@ -242,7 +243,7 @@ def signals_of(columns: Columns, session: int) -> Signals:
 
     return Signals(
         instants_h=np.unique(hours),
-        rated_kw=float(np.nan_to_num(declared.rated_power_w[session])) / 1000.0,
+        rated_kw=float(declared.rated_power_w[session]) / 1000.0,
         managed=bool(declared.managed[session]),
         register=signal(Measurand.ENERGY_ACTIVE_IMPORT_REGISTER, scale=1e-3),
         power=signal(Measurand.POWER_ACTIVE_IMPORT, scale=1e-3),
