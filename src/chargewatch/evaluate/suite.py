@@ -28,7 +28,7 @@ ANOMALIES_EACH: Final = 120
 """Sessions of a stratum, of a near-miss, and sessions with a fault of a category that counts, at scale 1."""
 
 _SLOWEST_DC_S: Final = 300.0
-_TRIES: Final = 4  # faults that do not count are drawn anew, up to so many times as often
+_TRIES: Final = 8  # faults that do not count are drawn anew, up to so many times as often
 
 # The simulator says which mechanisms are held out; every second one where it does not yet.
 HELD_OUT: Final[Mapping[Category, tuple[str, ...]]] = getattr(simulate, "HELD_OUT", None) or {
