@@ -11,8 +11,6 @@ from chargewatch.evaluate.columns import columns_of, microseconds
 from chargewatch.evaluate.strata import LONG, Stratum, ordinary_session, ordinary_strata
 from chargewatch.evaluate.suite import (
     ANOMALIES_EACH,
-    HELD_OUT,
-    HELD_OUT_NEAR_MISSES,
     NEAR_MISS_EACH,
     ORDINARY_EACH,
     Purpose,
@@ -25,7 +23,7 @@ from chargewatch.evaluate.suite import (
 from chargewatch.evaluate.truth import State, truth_of
 from chargewatch.evaluate.window import counted_labels
 from chargewatch.ingest.builder import build_columns, kind_of
-from chargewatch.simulate import FAULTS, NEAR_MISSES, SimulatedSession
+from chargewatch.simulate import FAULTS, HELD_OUT, HELD_OUT_NEAR_MISSES, NEAR_MISSES, SimulatedSession
 
 SMALL = SuiteSize(1, 1, 8)
 

@@ -39,8 +39,7 @@ def columns_of(sessions: Sequence[SimulatedSession]) -> Columns:
 
 def _declared_w(session: SimulatedSession) -> float:
     """Returns the rated power as it is declared, NaN where the station's is not known."""
-    known = getattr(session, "rated_power_known", True)
-    return session.rated_power_kw * 1000.0 if known else float("nan")
+    return session.rated_power_kw * 1000.0 if session.rated_power_known else float("nan")
 
 
 def _readings(sessions: Sequence[SimulatedSession]) -> ReadingColumns:

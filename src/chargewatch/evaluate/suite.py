@@ -4,7 +4,7 @@ Three purposes never share a seed: the suite that is reported on, and training a
 learn. Only the suite holds mechanisms that are kept out of training.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import IntEnum, StrEnum
 from math import ceil
@@ -12,11 +12,17 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from chargewatch import simulate
 from chargewatch.domain.categories import Category
 from chargewatch.evaluate.strata import Stratum, ordinary_session, ordinary_strata
 from chargewatch.evaluate.window import counted_labels
-from chargewatch.simulate import FAULTS, NEAR_MISSES, SimulatedSession, simulate_session
+from chargewatch.simulate import (
+    FAULTS,
+    HELD_OUT,
+    HELD_OUT_NEAR_MISSES,
+    NEAR_MISSES,
+    SimulatedSession,
+    simulate_session,
+)
 from chargewatch.simulate.catalogue import fault_named, near_miss_named
 from chargewatch.simulate.faults import Mechanism
 from chargewatch.simulate.meters import SAMPLINGS_S
@@ -29,14 +35,6 @@ ANOMALIES_EACH: Final = 120
 
 _SLOWEST_DC_S: Final = 300.0
 _TRIES: Final = 8  # faults that do not count are drawn anew, up to so many times as often
-
-# The simulator says which mechanisms are held out; every second one where it does not yet.
-HELD_OUT: Final[Mapping[Category, tuple[str, ...]]] = getattr(simulate, "HELD_OUT", None) or {
-    category: names[1::2] for category, names in FAULTS.items()
-}
-HELD_OUT_NEAR_MISSES: Final[tuple[str, ...]] = (
-    getattr(simulate, "HELD_OUT_NEAR_MISSES", None) or NEAR_MISSES[1::2]
-)
 
 
 class Purpose(IntEnum):
@@ -96,7 +94,7 @@ def training(seed: int, size: SuiteSize) -> Iterator[Case]:
     """Yields sessions to learn from: ordinary ones, near-misses and faults of the training mechanisms only."""
     yield from normals_to_learn(Purpose.TRAINING, seed, size)
     for category in FAULTS:
-        names = [m for m in FAULTS[category] if m not in HELD_OUT.get(category, ())]
+        names = [m for m in FAULTS[category] if m not in HELD_OUT[category]]
         yield from _faults((Purpose.TRAINING, seed, 2), category, names, size.anomalies)
 
 
@@ -133,7 +131,7 @@ def _faults(key: tuple[int, ...], category: Category, names: Sequence[str], coun
     for name in names:
         mechanism = fault_named(category, name)
         possible = _samplings(mechanism)
-        split = Split.HELD_OUT if name in HELD_OUT.get(category, ()) else Split.TRAINING
+        split = Split.HELD_OUT if name in HELD_OUT[category] else Split.TRAINING
         which = FAULTS[category].index(name)
         counted = number = 0
         while counted < each and number < each * _TRIES:
