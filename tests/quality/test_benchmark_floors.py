@@ -35,6 +35,10 @@ FLOORS: Final = {
     Category.METER_FROZEN: Floor(0.97, 0.97, 0.97, 0.95),
     Category.POWER_ENERGY_MISMATCH: Floor(0.97, 0.97, 0.97, 0.9),
     Category.ENERGY_SPIKE: Floor(0.97, 0.97, 0.97, 0.85),
+    Category.SOC_DROP: Floor(0.97, 0.97, 0.97, 0.5),
+    Category.PHASE_LOSS: Floor(0.97, 0.8, 0.6, 0.8),  # not all of two_of_three_lost are found
+    Category.VOLTAGE_OUT_OF_RANGE: Floor(0.97, 0.97, 0.97, 0.95),
+    Category.THERMAL_DERATING: Floor(0.97, 0.97, 0.97, 0.95),
 }
 FALSE_ALARMS_PER_THOUSAND: Final = 3.0
 FALSE_ALARMS_IN_A_STRATUM: Final = 1

@@ -146,7 +146,8 @@ def test_the_columns_are_those_of_the_readings_one_by_one(
         assert np.array_equal(found, wanted)
     assert columns.now_us == max(microseconds(s.ended_at) for s in sessions)
     assert columns.declared.managed.tolist() == [s.managed for s in sessions]
-    assert columns.declared.rated_power_w.tolist() == [s.rated_power_kw * 1000.0 for s in sessions]
+    rated_w = [s.rated_power_kw * 1000.0 if s.rated_power_known else np.nan for s in sessions]
+    assert np.array_equal(columns.declared.rated_power_w, rated_w, equal_nan=True)
 
 
 def test_units_of_a_fault_are_those_of_its_readings() -> None:
