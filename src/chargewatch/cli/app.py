@@ -7,6 +7,7 @@ import typer
 from chargewatch.cli import (
     administration,
     backup,
+    evaluate,
     import_history,
     score,
     serve,
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (serve, score, simulate, import_history, administration, thresholds, backup, verify):
+for module in (serve, score, simulate, evaluate, import_history, administration, thresholds, backup, verify):
     module.register(app)
 
 
