@@ -127,6 +127,50 @@ def test_a_visible_fault_is_what_its_definition_says(category: Category, mechani
     assert visible >= 6
 
 
+# --- shapes that are more than one event ----------------------------------------------------------
+
+
+def lost_phases(session: SimulatedSession) -> list[set[str | None]]:
+    """For each label the phases that carry less than 0.5 A at its first reading."""
+    rows = {phase: column for (phase, _), column in columns(session, "Current.Import").items()}
+    return [{phase for phase, row in rows.items() if row[label.start] <= 0.5} for label in session.labels]
+
+
+def times_down(session: SimulatedSession) -> int:
+    """How often the power falls by 30 % or more and is back afterwards."""
+    power = list(total(session, "Power.Active.Import").values())
+    level, down, times = max(power), False, 0
+    charging = next(i for i, value in enumerate(power) if value > 0.8 * level)
+    for value in power[charging:]:
+        times += down and value > 0.8 * level
+        down = value <= 0.8 * level and (down or 0.05 * level < value <= 0.7 * level)
+    return times
+
+
+def readings_out(session: SimulatedSession) -> list[bool]:
+    return [any(v > 0.11 for v in column) for column in zip(*off_by_row(session), strict=True)]
+
+
+SHAPES = {
+    "soc_saw_tooth": lambda s: sum(a - b >= 3 for a, b in pairwise(charge(s).values())) >= 2,
+    "phase_comes_and_goes": lambda s: len(s.labels) >= 2 and len({frozenset(p) for p in lost_phases(s)}) == 1,
+    "one_phase_then_another": lambda s: len({frozenset(p) for p in lost_phases(s)}) == 2,
+    "sag_under_load": lambda s: (
+        not any(readings_out(s)[: len(readings_out(s)) // 2]) and max(row[-2] for row in off_by_row(s)) > 0.11
+    ),
+    "voltage_drifts_away": lambda s: any(0.04 < v < 0.08 for row in off_by_row(s) for v in row),
+    "hot_cycles": lambda s: times_down(s) >= 2,
+    "hot_outlet": lambda s: s.kind == "ac" and {p for _, p in columns(s, "Temperature")} == {"Outlet"},
+    "hot_cable": lambda s: s.kind == "dc" and {p for _, p in columns(s, "Temperature")} == {"Cable"},
+}
+
+
+@pytest.mark.parametrize(("category", "mechanism"), [m for m in MECHANISMS if m[1] in SHAPES])
+def test_a_fault_has_the_shape_that_its_name_says(category: Category, mechanism: str) -> None:
+    sessions = [simulate_session(seed, fault=category, mechanism=mechanism) for seed in range(40, 46)]
+    assert sum(SHAPES[mechanism](session) for session in sessions) >= 5
+
+
 # --- likeness: what each near-miss shows of a fault, and its excuse -------------------------------
 
 
@@ -154,10 +198,15 @@ def phases_carrying(session: SimulatedSession) -> list[int]:
     return [sum(v > 1 for v in row) for row in zip(*values(session, "Current.Import"), strict=True)]
 
 
+def off_by_row(session: SimulatedSession) -> list[list[float]]:
+    rows = values(session, "Voltage")
+    middle = median(v for row in rows for v in row)
+    nominal = min(NOMINAL_V, key=lambda n: abs(n - middle))
+    return [[abs(v / nominal - 1) for v in row] for row in rows]
+
+
 def off_nominal(session: SimulatedSession) -> list[float]:
-    voltages = [v for row in values(session, "Voltage") for v in row]
-    nominal = min(NOMINAL_V, key=lambda n: abs(n - median(voltages)))
-    return [abs(v / nominal - 1) for v in voltages]
+    return [v for row in off_by_row(session) for v in row]
 
 
 LIKENESS = {
