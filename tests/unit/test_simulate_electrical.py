@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median
 
 import pytest
@@ -198,6 +198,26 @@ def phases_carrying(session: SimulatedSession) -> list[int]:
     return [sum(v > 1 for v in row) for row in zip(*values(session, "Current.Import"), strict=True)]
 
 
+def switches(phases: list[int]) -> int:
+    """How often the phases in use change between one and three, with none in between."""
+    shown = [carrying for carrying, _ in groupby(phases)]
+    return sum(b == 0 and {a, c} == {1, 3} for a, b, c in zip(shown, shown[1:], shown[2:], strict=False))
+
+
+def fallen_to(session: SimulatedSession) -> float:
+    """The share of the highest power that is left at the end of charging."""
+    power = [p for p in total(session, "Power.Active.Import").values() if p > 0.05]
+    return power[-2] / max(power)
+
+
+def offer_follows(session: SimulatedSession) -> bool:
+    """The offer is lower whenever the power is lower by 30 % or more."""
+    offered = total(session, "Current.Offered") or total(session, "Power.Offered")
+    power = total(session, "Power.Active.Import")
+    low = [at for at, p in power.items() if 0.05 * max(power.values()) < p <= 0.65 * max(power.values())]
+    return bool(low) and sum(offered[at] < 0.9 * max(offered.values()) for at in low) >= 0.8 * len(low)
+
+
 def off_by_row(session: SimulatedSession) -> list[list[float]]:
     rows = values(session, "Voltage")
     middle = median(v for row in rows for v in row)
@@ -213,11 +233,17 @@ LIKENESS = {
     "soc_two_points": lambda s: soc_fall(s) == 2,
     "soc_recalibration": lambda s: soc_fall(s) == 3 and min(values(s, "SoC")[0][-3:]) >= 97,
     "soc_placeholders": lambda s: bool({0.0, 255.0, 65535.0} & set(values(s, "SoC")[0])),
+    "soc_above_full": lambda s: any(100 < soc < 255 for soc in values(s, "SoC")[0]),
+    "v2g_soc_falls": lambda s: (
+        max(values(s, "SoC")[0]) - values(s, "SoC")[0][-1] >= 4
+        and max(total(s, "Power.Active.Export").values()) > 1
+    ),
     "one_phase_car": lambda s: set(phases_carrying(s)) <= {0, 1} and len(values(s, "Current.Import")) == 3,
     "two_phase_car": lambda s: max(phases_carrying(s)) == 2 and len(values(s, "Current.Import")) == 3,
     "switch_through_zero": lambda s: {0, 1, 3} <= set(phases_carrying(s)),
+    "solar_switching": lambda s: switches(phases_carrying(s)) >= 3,
     "phase_drop_nearly_full": lambda s: {1, 3} <= set(phases_carrying(s)) and values(s, "SoC")[0][-1] > 90,
-    "voltage_within_band": lambda s: max(off_nominal(s)) > 0.02,
+    "voltage_within_band": lambda s: 0.08 < max(off_nominal(s)) <= 0.1,
     "voltage_one_reading": lambda s: max(off_nominal(s)) > 0.2,
     "voltage_meter_offset": lambda s: 0.1 < max(off_nominal(s)) < 0.11,
     "dc_voltage": lambda s: s.kind == "dc" and max(values(s, "Voltage")[0]) > 300,
@@ -228,6 +254,8 @@ LIKENESS = {
     "cold_step": lambda s: hottest(s) < 58.5 and steps_to(s) <= 0.7,
     "hot_without_step": lambda s: hottest(s) >= 60 and steps_to(s) > 0.85,
     "hot_offer_steps_down": lambda s: hottest(s) >= 60 and steps_to(s) <= 0.7,
+    "hot_taper": lambda s: hottest(s) >= 60 and steps_to(s) > 0.7 and fallen_to(s) <= 0.6,
+    "dc_shared_outlets": lambda s: times_down(s) >= 2 and offer_follows(s),
 }
 
 

@@ -40,7 +40,7 @@ def charging_through(plan: Plan, rng: np.random.Generator) -> tuple[Plan, Span]:
     return replace(plan, visit=replace(plan.visit, stay_s=stay, leaves_after_s=60.0)), Span(at, end, 0.0)
 
 
-class _Turns(NamedTuple):
+class Turns(NamedTuple):
     """Equal spans, equally far apart: where each begins, and how long it and what follows it last."""
 
     begins: tuple[float, ...]
@@ -48,21 +48,21 @@ class _Turns(NamedTuple):
     gap_s: float
 
 
-def _in_turns(plan: Plan, rng: np.random.Generator, most: int) -> tuple[Plan, _Turns]:
+def in_turns(plan: Plan, rng: np.random.Generator, most: int, readings: float = 3.0) -> tuple[Plan, Turns]:
     """Returns a plan that charges throughout, with room for two to ``most`` events one after the other.
 
-    Each event and each span between two shows in three readings or more.
+    Each event and each span between two shows in ``readings`` or more.
     """
     plan, span = charging_through(plan, rng)
-    length = on_grid(3.0 * plan.sampling_s() + float(rng.uniform(30.0, 240.0)))
-    gap = on_grid(3.0 * plan.sampling_s() + float(rng.uniform(30.0, 240.0)))
+    length = on_grid(readings * plan.sampling_s() + float(rng.uniform(30.0, 240.0)))
+    gap = on_grid(readings * plan.sampling_s() + float(rng.uniform(30.0, 240.0)))
     room = int((longest_charge_s(plan) - span.start_s) // (length + gap))
     times = min(max(room, 2), int(rng.integers(2, most + 1)))
     begins = tuple(span.start_s + number * (length + gap) for number in range(times))
     stay = begins[-1] + length + gap
     highest = 86.0 if plan.station.charger.kind == "ac" else None
     plan = with_charge(plan, rng, stay - plan.visit.start_s, highest_soc=highest)
-    return replace(plan, visit=replace(plan.visit, stay_s=stay)), _Turns(begins, length, gap)
+    return replace(plan, visit=replace(plan.visit, stay_s=stay)), Turns(begins, length, gap)
 
 
 def _uneventful(plan: Plan, rng: np.random.Generator) -> Plan:
@@ -173,7 +173,7 @@ def _lost_and_back(plan: Plan, rng: np.random.Generator) -> Plan:
 
 def _comes_and_goes(plan: Plan, rng: np.random.Generator) -> Plan:
     """A loose contact: the same phase is lost and back, again and again."""
-    plan, turns = _in_turns(with_phases(plan, 3), rng, 4)
+    plan, turns = in_turns(with_phases(plan, 3), rng, 4)
     bits = float(1 << int(rng.integers(3)))
     lost = tuple(Span(at, at + turns.length_s, bits) for at in turns.begins)
     return replace(plan, course=Course(lost=lost), faults=lost)
@@ -181,7 +181,7 @@ def _comes_and_goes(plan: Plan, rng: np.random.Generator) -> Plan:
 
 def _one_then_another(plan: Plan, rng: np.random.Generator) -> Plan:
     """One phase is lost and back; later another one is, and stays away."""
-    plan, turns = _in_turns(with_phases(plan, 3), rng, 2)
+    plan, turns = in_turns(with_phases(plan, 3), rng, 2)
     one, other = (float(1 << int(place)) for place in rng.permutation(3)[:2])
     first, second = turns.begins
     lost = (Span(first, first + turns.length_s, one), Span(second, plan.visit.stay_s, other))
@@ -342,7 +342,7 @@ def _staircase(plan: Plan, rng: np.random.Generator) -> Plan:
 
 def _cycles(plan: Plan, rng: np.random.Generator) -> Plan:
     """Down when hot, up again when cooler, down again when as hot as before."""
-    plan, turns = _in_turns(plan, rng, 4)
+    plan, turns = in_turns(plan, rng, 4)
     low = max(float(rng.uniform(0.35, 0.6)), lowest_level(plan))
     peak, cools = float(rng.uniform(63.0, 85.0)), float(rng.uniform(4.0, 9.0))
     first = heated(plan, turns.begins[0], peak, rng)
