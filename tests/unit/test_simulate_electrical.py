@@ -1,7 +1,7 @@
 """The electrical definitions of ``categories.md``, read slowly from the readings alone."""
 
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby, pairwise
 from statistics import median
 
@@ -277,6 +277,21 @@ def test_normal_sessions_show_nothing() -> None:
         assert electrical(session) == {}, session.session_id
         checked += 1
     assert checked > 400
+
+
+def test_a_few_healthy_sessions_are_hot_in_summer_and_none_in_winter() -> None:
+    hot = {}
+    for start in (date(2026, 1, 5), date(2026, 7, 6)):
+        fleet = simulate_fleet(
+            stations=60, days=3, seed=5, start=start, anomaly_share=0.0, near_miss_share=0.0
+        )
+        warm = [s for s in fleet if values(s, "Temperature")]
+        hot[start.month] = [s for s in warm if hottest(s) >= 60]
+        assert len(hot[start.month]) <= 0.1 * len(warm)
+        assert all(electrical(s) == {} for s in warm)
+    assert len(hot[7]) >= 3
+    assert any(place in ("Body", "Outlet", "Cable") for s in hot[7] for _, place in columns(s, "Temperature"))
+    assert hot[1] == []
 
 
 @pytest.mark.parametrize("category", sorted(set(FAULTS) - set(ELECTRICAL)))
