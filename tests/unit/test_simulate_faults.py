@@ -6,7 +6,15 @@ from itertools import pairwise
 import pytest
 
 from chargewatch.domain.categories import Category
-from chargewatch.simulate import FAULTS, Label, SimulatedSession, simulate_session
+from chargewatch.simulate import (
+    FAULTS,
+    HELD_OUT,
+    HELD_OUT_NEAR_MISSES,
+    NEAR_MISSES,
+    Label,
+    SimulatedSession,
+    simulate_session,
+)
 from tests.unit.test_simulate_definitions import REGISTER, Seen, seen, still_runs
 
 SEEDS = range(40, 48)
@@ -223,3 +231,12 @@ def test_every_mechanism_needs_a_register_where_it_fails() -> None:
     for mechanism in FAULTS[Category.KWH_DECREASE]:
         for session in sessions(Category.KWH_DECREASE, mechanism):
             assert any(r.measurand == REGISTER for r in session.readings)
+
+
+def test_a_part_of_each_category_is_held_out() -> None:
+    assert set(HELD_OUT) == set(FAULTS)
+    for category, names in HELD_OUT.items():
+        assert set(names) < set(FAULTS[category])
+        assert 0.25 <= len(names) / len(FAULTS[category]) <= 0.6
+    assert set(HELD_OUT_NEAR_MISSES) < set(NEAR_MISSES)
+    assert 0.4 <= len(HELD_OUT_NEAR_MISSES) / len(NEAR_MISSES) <= 0.6

@@ -4,7 +4,7 @@ Written from ``categories.md`` alone and sharing no code with any detector, so t
 measured on it is measured against the definitions and not against itself.
 """
 
-from chargewatch.simulate.catalogue import FAULTS, NEAR_MISSES
+from chargewatch.simulate.catalogue import FAULTS, HELD_OUT, HELD_OUT_NEAR_MISSES, NEAR_MISSES
 from chargewatch.simulate.fleet import simulate_fleet
 from chargewatch.simulate.records import Kind, Label, SimulatedReading, SimulatedSession
 from chargewatch.simulate.sessions import simulate_session
@@ -12,6 +12,8 @@ from chargewatch.simulate.tables import FleetFiles, write_fleet
 
 __all__ = [
     "FAULTS",
+    "HELD_OUT",
+    "HELD_OUT_NEAR_MISSES",
     "NEAR_MISSES",
     "FleetFiles",
     "Kind",

@@ -28,6 +28,12 @@ FAULTS: Final[Mapping[Category, tuple[str, ...]]] = {
 }
 NEAR_MISSES: Final[tuple[str, ...]] = tuple(mechanism.name for mechanism in LOOK_ALIKES)
 
+#: Those kept out of training and tuning: report on them apart.
+HELD_OUT: Final[Mapping[Category, tuple[str, ...]]] = {
+    category: tuple(m.name for m in mechanisms if m.held_out) for category, mechanisms in MECHANISMS.items()
+}
+HELD_OUT_NEAR_MISSES: Final[tuple[str, ...]] = tuple(m.name for m in LOOK_ALIKES if m.held_out)
+
 
 def fault_named(category: Category, name: str) -> Mechanism:
     """Returns the mechanism of a category. Raises ValueError for an unknown name."""

@@ -119,9 +119,9 @@ _LIFETIME: Final = Needs(register=True, lifetime=True)
 DECREASE_MECHANISMS: Final = (
     Mechanism("reset_to_zero", _REGISTER, eventful, _reset_to_zero),
     Mechanism("rollback", _REGISTER, eventful, _rollback),
-    Mechanism("wrap_2_16", _LIFETIME, eventful, _wraps(2**16)),
+    Mechanism("wrap_2_16", _LIFETIME, eventful, _wraps(2**16), held_out=True),
     Mechanism("wrap_2_31", _LIFETIME, eventful, _wraps(2**31)),
-    Mechanism("wrap_2_32", _LIFETIME, eventful, _wraps(2**32)),
+    Mechanism("wrap_2_32", _LIFETIME, eventful, _wraps(2**32), held_out=True),
     Mechanism("drop_out", _REGISTER, eventful, _drop_out),
-    Mechanism("stale_count", _REGISTER, eventful, _stale_count),
+    Mechanism("stale_count", _REGISTER, eventful, _stale_count, held_out=True),
 )

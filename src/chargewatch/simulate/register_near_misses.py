@@ -123,13 +123,23 @@ _ENDS: Final = Needs(register=True, begin_end=True)
 
 REGISTER_NEAR_MISSES: Final = (
     Mechanism("late_readings", Needs(register=True), _bad_network),
-    Mechanism("repeated_readings", Needs(register=True), _repeating_network),
+    Mechanism("repeated_readings", Needs(register=True), _repeating_network, held_out=True),
     Mechanism("begin_zero_placeholder", _ENDS._replace(lifetime=True), eventful, _zero_at_begin),
-    Mechanism("begin_end_other_register", _ENDS._replace(lifetime=False), eventful, _lifetime_at_ends),
+    Mechanism(
+        "begin_end_other_register", _ENDS._replace(lifetime=False), eventful, _lifetime_at_ends, held_out=True
+    ),
     Mechanism(
         "unit_switch", Needs(register=True, watt_hours=True, resolution_at_most_wh=10), eventful, _unit_switch
     ),
-    Mechanism("rounding", Needs(kind="ac", register=True, resolution_at_most_wh=100), _wavering, _rounding),
+    Mechanism(
+        "rounding",
+        Needs(kind="ac", register=True, resolution_at_most_wh=100),
+        _wavering,
+        _rounding,
+        held_out=True,
+    ),
     Mechanism("interval_energy", Needs(), _intervals_only, _add_intervals),
-    Mechanism("export_and_net", Needs(kind="ac", managed=False, power=True), _exports, _add_export),
+    Mechanism(
+        "export_and_net", Needs(kind="ac", managed=False, power=True), _exports, _add_export, held_out=True
+    ),
 )
