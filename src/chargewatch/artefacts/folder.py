@@ -87,7 +87,9 @@ def _manifest(folder: Path) -> Manifest:
     except (msgspec.DecodeError, RecursionError) as problem:
         raise ArtefactError(f"{folder / MANIFEST_FILE}: {problem}") from None
     if manifest.format != FORMAT:
-        raise ArtefactError(f"{folder / MANIFEST_FILE}: format {manifest.format}; this version reads {FORMAT}")
+        raise ArtefactError(
+            f"{folder / MANIFEST_FILE}: format {manifest.format}; this version reads {FORMAT}"
+        )
     if frozenset(manifest.files) != _FILES:
         raise ArtefactError(f"{folder / MANIFEST_FILE}: must name exactly {', '.join(sorted(_FILES))}")
     _check_strata(folder, manifest.strata)
@@ -107,7 +109,9 @@ def _check_strata(folder: Path, strata: tuple[Stratum, ...]) -> None:
             and all(a <= b for a, b in zip(scores, scores[1:], strict=False))
         )
         if not sound:
-            raise ArtefactError(f"{folder / MANIFEST_FILE}: the calibration of {stratum.name!r} is no calibration")
+            raise ArtefactError(
+                f"{folder / MANIFEST_FILE}: the calibration of {stratum.name!r} is no calibration"
+            )
 
 
 def _sealed(folder: Path, name: str, manifest: Manifest) -> bytes:
@@ -115,7 +119,9 @@ def _sealed(folder: Path, name: str, manifest: Manifest) -> bytes:
     seal = manifest.files[name]
     data = _content(folder / name, _LARGEST_FILE)
     if len(data) != seal.bytes or sha256(data).hexdigest() != seal.sha256:
-        raise ArtefactError(f"{folder / name}: not the file that the manifest names (size or SHA-256 differs)")
+        raise ArtefactError(
+            f"{folder / name}: not the file that the manifest names (size or SHA-256 differs)"
+        )
     return data
 
 

@@ -37,7 +37,9 @@ def decode(data: bytes, shapes: Mapping[str, tuple[int, ...]], where: str) -> We
     """
     header, body = _header(data, where)
     if set(header) != set(shapes):
-        raise ArtefactError(f"{where}: names differ from the manifest's: {sorted(set(header) ^ set(shapes))[:5]}")
+        raise ArtefactError(
+            f"{where}: names differ from the manifest's: {sorted(set(header) ^ set(shapes))[:5]}"
+        )
     weights: Weights = {}
     for name, shape in shapes.items():
         begin, end = _place(header[name], shape, len(body), f"{where}: {name}")
@@ -63,7 +65,7 @@ def _header(data: bytes, where: str) -> tuple[dict[str, Any], bytes]:
     return header, data[_LENGTH_BYTES + length :]
 
 
-def _place(entry: Any, shape: tuple[int, ...], size: int, where: str) -> tuple[int, int]:
+def _place(entry: object, shape: tuple[int, ...], size: int, where: str) -> tuple[int, int]:
     """Returns where a tensor's bytes stand, when its entry says what is expected."""
     count = math.prod(shape)
     if not isinstance(entry, dict) or entry.get("dtype") != "F32" or entry.get("shape") != list(shape):

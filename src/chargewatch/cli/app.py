@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from chargewatch.cli import administration, backup, import_history, score, serve, simulate, verify
+from chargewatch.cli import administration, backup, import_history, score, serve, simulate, train, verify
 
 app = typer.Typer(
     name="chargewatch",
@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (serve, score, simulate, import_history, administration, backup, verify):
+for module in (serve, score, simulate, train, import_history, administration, backup, verify):
     module.register(app)
 
 

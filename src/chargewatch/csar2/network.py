@@ -1,7 +1,7 @@
 """The network, in PyTorch: an autoencoder over masked spans and a head on what it could not reconstruct.
 
-Imported for training only; scoring runs the ONNX export of `Detector` (`chargewatch.csar2.unusual`). Shapes: B sessions,
-C channels, K figures of context, T buckets, R reconstructed channels, P passes.
+Imported for training only; scoring runs the ONNX export of `Detector` (`chargewatch.csar2.shape_model`). Shapes: B
+sessions, C channels, K figures of context, T buckets, R reconstructed channels, P passes.
 
 The autoencoder hides spans of `SPAN` buckets and says what power it expects there, as the centre and the width of a
 Laplace distribution. `Detector` hides every span once, in P passes. The head sees how far each bucket lies from what
@@ -13,13 +13,11 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, Place
+from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, RECONSTRUCTED, Place
 
-#: What is reconstructed.
-TARGETS: Final = (Place.REGISTER_POWER, Place.MEASURED_POWER, Place.MEASURED_TRAVEL)
 #: What would give a hidden bucket away.
 HIDDEN: Final = (
-    *TARGETS,
+    *RECONSTRUCTED,
     Place.MEASURED_RANGE,
     Place.CURRENT,
     Place.SOC,
@@ -28,11 +26,12 @@ HIDDEN: Final = (
 SPAN: Final = 4
 PASSES: Final = 3
 WIDTH: Final = 24
+_DILATIONS: Final = (1, 2, 4, 8, 16, 1)
 _LEAST_LOG_WIDTH: Final = -5.0
 _MOST_Z: Final = 10.0
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]
     """A dilated convolution with a residual: (B, width, T) to the same."""
 
     def __init__(self, width: int, dilation: int) -> None:
@@ -46,16 +45,18 @@ class Block(nn.Module):
         return x + mixed
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(nn.Module):  # type: ignore[misc]
     """Says for every bucket what power it expects from the buckets that are not hidden."""
 
-    def __init__(self, width: int = WIDTH, dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 1)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.inlet = nn.Conv1d(2 * len(CHANNELS) + len(CONTEXT) + 1, width, 1)
-        self.blocks = nn.Sequential(*(Block(width, d) for d in dilations))
-        self.outlet = nn.Conv1d(width, 2 * len(TARGETS), 1)
+        self.inlet = nn.Conv1d(2 * len(CHANNELS) + len(CONTEXT) + 1, WIDTH, 1)
+        self.blocks = nn.Sequential(*(Block(WIDTH, d) for d in _DILATIONS))
+        self.outlet = nn.Conv1d(WIDTH, 2 * len(RECONSTRUCTED), 1)
 
-    def forward(self, values: Tensor, masks: Tensor, context: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, values: Tensor, masks: Tensor, context: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Returns what is expected (B, 2R, T: centres, then logarithms of widths) and the states (B, width, T).
 
         ``hidden`` (B, 1, T) is 1 where a bucket is hidden.
@@ -68,29 +69,28 @@ class Autoencoder(nn.Module):
         state = self.inlet(torch.cat((values * kept, masks * kept, spread, hidden), dim=1))
         state = torch.relu(self.blocks(state))
         out = self.outlet(state)
-        centre, width = out[:, : len(TARGETS)], out[:, len(TARGETS) :]
+        centre, width = out[:, : len(RECONSTRUCTED)], out[:, len(RECONSTRUCTED) :]
         return torch.cat((centre, width.clamp(_LEAST_LOG_WIDTH, 2.0)), dim=1), state
 
 
 def loss_of(expected: Tensor, values: Tensor, counts: Tensor) -> Tensor:
     """The negative log-likelihood of the hidden buckets. ``counts``: (B, R, T), 1 where a bucket counts."""
-    count = len(TARGETS)
-    targets = values[:, list(TARGETS)]
+    count = len(RECONSTRUCTED)
+    targets = values[:, list(RECONSTRUCTED)]
     log_width = expected[:, count:]
     surprise = (targets - expected[:, :count]).abs() * torch.exp(-log_width) + log_width
     return (surprise * counts).sum() / counts.sum().clamp(min=1.0)
 
 
-class Head(nn.Module):
+class Head(nn.Module):  # type: ignore[misc]
     """Scores a session by what was not expected, at several scales of time."""
 
-    def __init__(self, state: int = WIDTH, width: int = WIDTH) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        seen = 5 * len(TARGETS) + 3 + len(CONTEXT) + state
+        width = WIDTH
+        seen = 5 * len(RECONSTRUCTED) + 3 + len(CONTEXT) + width
         self.inlet = nn.Conv1d(seen, width, 1)
-        self.scales = nn.ModuleList(
-            nn.Conv1d(width, width // 2, 3, padding=d, dilation=d) for d in (1, 3, 9)
-        )
+        self.scales = nn.ModuleList(nn.Conv1d(width, width // 2, 3, padding=d, dilation=d) for d in (1, 3, 9))
         self.mix = nn.Conv1d(3 * (width // 2), width, 1)
         self.outlet = nn.Sequential(
             nn.Conv1d(3 * width, width, 1), nn.ReLU(), nn.Dropout(0.2), nn.Conv1d(width, 1, 1)
@@ -121,12 +121,12 @@ def _each_pass(x: Tensor) -> Tensor:
     return repeated.reshape(-1, *x.shape[1:])
 
 
-def _over_passes(x: Tensor) -> Tensor:
-    """Adds up the passes: (B·P, F, T) to (B, F, T)."""
-    return x.reshape(-1, PASSES, x.shape[1], BUCKETS).sum(dim=1)
+def _over_passes(x: Tensor, features: int) -> Tensor:
+    """Adds up the passes: (B·P, F, T) to (B, F, T); the export needs F as a number."""
+    return x.reshape(-1, PASSES, features, BUCKETS).sum(dim=1)
 
 
-class Detector(nn.Module):
+class Detector(nn.Module):  # type: ignore[misc]
     """The whole: P passes of the autoencoder, each hiding other spans, and the head."""
 
     hides: Tensor
@@ -142,7 +142,7 @@ class Detector(nn.Module):
         hidden = self.hides.unsqueeze(0) * torch.ones_like(values[:, :1]).unsqueeze(1)  # (B, P, 1, T)
         hidden = hidden.reshape(-1, 1, BUCKETS)
         expected, state = self.autoencoder(_each_pass(values), _each_pass(masks), _each_pass(context), hidden)
-        return _over_passes(expected * hidden), _over_passes(state * hidden)
+        return _over_passes(expected * hidden, 2 * len(RECONSTRUCTED)), _over_passes(state * hidden, WIDTH)
 
     def forward(self, values: Tensor, masks: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the logits (B,) and what was expected (B, 2R, T)."""
@@ -154,8 +154,8 @@ class Detector(nn.Module):
         self, values: Tensor, masks: Tensor, context: Tensor, expected: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Returns what the head sees (B, F, T), and where delivery is known (B, 1, T)."""
-        count = len(TARGETS)
-        targets, known = values[:, list(TARGETS)], masks[:, list(TARGETS)]
+        count = len(RECONSTRUCTED)
+        targets, known = values[:, list(RECONSTRUCTED)], masks[:, list(RECONSTRUCTED)]
         centre, log_width = expected[:, :count], expected[:, count:]
         apart = (targets - centre) * known
         z = (apart * torch.exp(-log_width)).clamp(-_MOST_Z, _MOST_Z)

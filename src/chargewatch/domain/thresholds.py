@@ -67,7 +67,7 @@ class Thresholds(NamedTuple):
     # THERMAL_DERATING
     thermal_step: float = 0.3
     thermal_celsius: float = 60.0
-    # UNUSUAL_PROFILE: how many normal sessions in 1,000 may be reported
+    # UNUSUAL_PROFILE: how many normal sessions in 1,000 may be reported; 0: none is
     unusual_per_thousand: float = 1.0
     # shared
     offer_fall: float = 0.25

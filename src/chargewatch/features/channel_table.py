@@ -61,6 +61,9 @@ class Place(IntEnum):
     ENERGY = 13
 
 
+#: What the autoencoder reconstructs.
+RECONSTRUCTED: Final = (Place.REGISTER_POWER, Place.MEASURED_POWER, Place.MEASURED_TRAVEL)
+
 CONTEXT: Final = (
     Row("is_dc", "flag", "0 or 1"),
     Row("managed", "flag", "0 or 1"),
@@ -73,4 +76,10 @@ CONTEXT: Final = (
     Row("before_window", "h", "time before the analysed window, log(1+x)"),
 )
 
-FEATURE_HASH: Final = sha256(repr((TENSOR_VERSION, BUCKETS, WIDTHS_MS, CHANNELS, CONTEXT)).encode()).hexdigest()
+
+def hash_of(version: int) -> str:
+    """Returns the hash of the table under a version of the code."""
+    return sha256(repr((version, BUCKETS, WIDTHS_MS, CHANNELS, CONTEXT)).encode()).hexdigest()
+
+
+FEATURE_HASH: Final = hash_of(TENSOR_VERSION)

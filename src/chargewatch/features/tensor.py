@@ -9,7 +9,7 @@ Sums run over integers (milliwatt-hours, watts, milliseconds): a session's figur
 in the batch. The slow twin is ``tests/reference/tensor.py``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from chargewatch.features.batch import SessionBatch
 from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, WIDTHS_MS, Place
+from chargewatch.features.record import Curve
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import Flags, Floats, Integers, steps
 from chargewatch.ingest.selection import Series, lower_medians
@@ -51,6 +52,18 @@ class SessionTensors(NamedTuple):
     end_ms: Integers
     peak_w: Floats
     shown: Integers
+
+    def of(self, rows: Flags) -> "SessionTensors":
+        """Returns the marked sessions."""
+        return SessionTensors(
+            self.values[rows],
+            self.masks[rows],
+            self.context[rows],
+            self.width_ms[rows],
+            self.end_ms[rows],
+            self.peak_w[rows],
+            self.shown[rows],
+        )
 
 
 class _Rows(NamedTuple):
@@ -118,7 +131,7 @@ def session_tensors(batch: SessionBatch) -> SessionTensors:
     is_dc = _is_dc(batch)
     _put_levels(batch, grid, share, is_dc, put)
     inside = grid.edges_ms[:, 1:] > 0
-    count = np.where((power.counts > 0)[:, None], count, _within(register, grid).count)
+    count = np.where((power.counts > 0)[:, None], count, _within(register, grid).readings)
     put(Place.READINGS, np.log1p(count) / 3.0, inside)
     put(Place.ELAPSED, np.log1p(np.maximum(grid.edges_ms[:, 1:], 0) / _MS_PER_H), inside)
     has_register = (register.counts >= 2)[:, None]
@@ -160,7 +173,7 @@ def _register_rows(batch: SessionBatch) -> _Rows:
     return _replaced(rows, replaced) if replaced else rows
 
 
-def _replaced(rows: _Rows, replaced: "dict[int, tuple[list[float], list[float]]]") -> _Rows:
+def _replaced(rows: _Rows, replaced: Mapping[int, Curve]) -> _Rows:
     """Puts the given registers (seconds, Wh) in the place of those sessions' own."""
     kept = ~np.isin(rows.owner, list(replaced))
     owner, at_ms, amount = [rows.owner[kept]], [rows.at_ms[kept]], [rows.amount[kept]]
@@ -208,7 +221,9 @@ def _integrals(power: _Rows) -> _Rows:
 def _spacing_ms(batch: SessionBatch) -> Integers:
     """The mean time between instants."""
     selection = batch.selection
-    spacing: Integers = (selection.last_us - selection.first_us) // 1000 // np.maximum(selection.instants - 1, 1)
+    spacing: Integers = (
+        (selection.last_us - selection.first_us) // 1000 // np.maximum(selection.instants - 1, 1)
+    )
     return spacing
 
 
@@ -288,13 +303,14 @@ def _peaks(by_register: _Delivery, by_power: _Delivery) -> Floats:
     """The highest power of a bucket, as measured, else by the register."""
     measured = by_power.known.any(axis=1)
     peak = np.where(measured, by_power.power_w.max(axis=1), by_register.power_w.max(axis=1))
-    return np.maximum(peak, LEAST_PEAK_W)
+    peaks: Floats = np.maximum(peak, LEAST_PEAK_W)
+    return peaks
 
 
 class _Within(NamedTuple):
     spread: Floats
     travel: Floats
-    count: Integers
+    readings: Integers
 
 
 def _within(rows: _Rows, grid: _Grid) -> _Within:
@@ -328,7 +344,21 @@ def _held(series: Series, grid: _Grid, value: Floats) -> tuple[Floats, Flags]:
     session = np.arange(len(grid.width_ms), dtype=np.int64)[:, None] << _SESSION_BITS
     place = np.searchsorted(rows.keys(), session + np.maximum(grid.edges_ms[:, 1:], 0), side="right") - 1
     known = (place >= series.offsets[:-1, None]) & (grid.edges_ms[:, 1:] >= 0)
+    if not len(value):
+        return np.zeros(known.shape), known
     return value[np.maximum(place, 0)], known
+
+
+def _kept(series: Series, rows: Flags) -> Series:
+    """Returns the series with the marked rows only."""
+    running = np.concatenate(([0], np.cumsum(rows)))
+    return Series(
+        running[series.offsets],
+        series.at_s[rows],
+        series.value[rows],
+        series.context[rows],
+        series.phases[rows],
+    )
 
 
 def _highest(series: Series, value: Floats) -> Floats:
@@ -344,8 +374,9 @@ def _put_levels(batch: SessionBatch, grid: _Grid, share: Floats, is_dc: Flags, p
     """Puts state of charge, offer, voltage, current and phases: what holds from reading to reading."""
     soc = batch.series(Channel.SOC)
     if len(soc.value):
+        soc = _kept(soc, (soc.value > 0.0) & (soc.value <= 100.0))  # 0 and 65535 are placeholders
         level, known = _held(soc, grid, soc.value)
-        put(Place.SOC, level / 100.0, known & (level > 0.0) & (level <= 100.0))
+        put(Place.SOC, level / 100.0, known)
     offered = batch.series(Channel.POWER_OFFERED)
     by_power = (steps(offered.offsets) > 0)[:, None]
     if len(offered.value):
