@@ -39,6 +39,7 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
     if s is None:
         return None
     clean = cleaned([r for r in readings if is_sane(r, now_us)], s.first_us)
+    ms = in_milliseconds
     voltage = [(t, v) for t, v, _ in chosen(clean, VOLTAGE, lambda values: sum(values) / len(values))]
     current = [(t, a) for t, a, _ in chosen(clean, CURRENT, sum)]
     power = [(t, round(min(max(w, 0.0), 2e6))) for t, w, _ in chosen(clean, POWER, sum)]
@@ -51,8 +52,10 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
     energy = rising(register)
     integral = integrated(power)
 
-    last = s.instants[-1]
-    begin = min(t for t in s.instants if t >= last - 6 * 3600 - 1e-9)
+    voltage, current, power, energy, integral = ms(voltage), ms(current), ms(power), ms(energy), ms(integral)
+    soc, offers, phase_counts = ms(s.soc), ms(s.offers), ms(s.phase_counts)
+    last = round(s.instants[-1], 3)
+    begin = round(min(t for t in s.instants if t >= s.instants[-1] - 6 * 3600 - 1e-9), 3)
     spacing = (last - s.instants[0]) / max(len(s.measured) - 1, 1)
     needed = max((last - begin) / BUCKETS, spacing)
     if len(power) < 2 and len(energy) >= 1:
@@ -66,7 +69,7 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
     seen = [w for w in (by_power if any(w is not None for w in by_power) else by_register) if w is not None]
     peak = max([500.0, *seen])
     main = energy if len(register) >= 2 else integral
-    counted = power or register
+    counted = power or ms(register)
 
     values = {name: [] for name in CHANNELS}
     for a, b, w_register, w_power in zip(edges, edges[1:], by_register, by_power, strict=False):
@@ -77,12 +80,12 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
         values["measured_power"].append(None if w_power is None else min(w_power / peak, 3.0))
         values["measured_range"].append(min((max(watts) - min(watts)) / peak, 3.0) if watts else None)
         values["measured_travel"].append(min(log1p(moves / peak), 3.0) if watts else None)
-        values["soc"].append(share_of(held(s.soc, b), 100.0))
-        offer = held(s.offers, b)
+        values["soc"].append(share_of(held(soc, b), 100.0))
+        offer = held(offers, b)
         values["offered"].append(None if offer is None else min(max(offer / peak, 0.0), 4.0))
         values["voltage"].append(share_of_highest(voltage, b))
         values["current"].append(share_of_highest(current, b))
-        values["phases"].append(phases_at(current, s.phase_counts, b))
+        values["phases"].append(phases_at(current, phase_counts, b))
         values["register_gap"].append(None if w_register is None else gap(energy, b, width))
         values["measured_gap"].append(None if w_power is None else gap(integral, b, width))
         readings_here = sum(belongs(t, a, b, edges) for t, _ in counted)
@@ -101,6 +104,11 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
         "before_window": log1p(begin / 3600),
     }
     return values, context, width
+
+
+def in_milliseconds(pairs):
+    """The same with times to the millisecond."""
+    return [(round(t, 3), v) for t, v in pairs]
 
 
 def rising(register):

@@ -261,8 +261,8 @@ def _slowest_ms(energy: _Rows, integral: _Rows, resolution_mwh: Integers) -> Int
 
 def _grid(batch: SessionBatch, spacing_ms: Integers, slowest_ms: Integers) -> _Grid:
     selection = batch.selection
-    end_ms = (selection.last_us - selection.first_us) // 1000
-    window_ms = (selection.last_us - selection.window_us) // 1000
+    end_ms = (selection.last_us - selection.first_us + 500) // 1000
+    window_ms = end_ms - (selection.window_us - selection.first_us + 500) // 1000
     least = np.maximum(-(-window_ms // BUCKETS), np.maximum(spacing_ms, slowest_ms))
     widths = np.array(WIDTHS_MS)
     width_ms = widths[np.minimum(np.searchsorted(widths, least), len(widths) - 1)]
@@ -296,7 +296,8 @@ def _delivery(rows: _Rows, grid: _Grid, wh: float) -> _Delivery:
     lasts_ms = steps(at.T).T
     known = two[:, None] & (2 * lasts_ms >= grid.width_ms[:, None])
     power_w = np.maximum(steps(energy_wh.T).T, 0.0) * _MS_PER_H / np.maximum(lasts_ms, 1)
-    return _Delivery(np.where(known, power_w, 0.0), known, gap_ms[:, 1:], np.maximum(energy_wh[:, 1:], 0.0))
+    so_far_wh = np.where(two[:, None], np.maximum(energy_wh[:, 1:], 0.0), 0.0)
+    return _Delivery(np.where(known, power_w, 0.0), known, gap_ms[:, 1:], so_far_wh)
 
 
 def _peaks(by_register: _Delivery, by_power: _Delivery) -> Floats:
