@@ -30,6 +30,7 @@ CHANNELS = (
     "readings",
     "elapsed",
     "energy",
+    "divergence",
 )
 
 
@@ -92,6 +93,8 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
         values["readings"].append(log1p(readings_here) / 3 if b > 0 else None)
         values["elapsed"].append(log1p(b / 3600) if b > 0 else None)
         values["energy"].append(log1p(energy_until(main, b) / 1000) / 4 if b > 0 else None)
+        both = w_register is not None and w_power is not None
+        values["divergence"].append(min(max((w_register - w_power) / peak, -3.0), 3.0) if both else None)
     context = {
         "is_dc": float(s.is_dc),
         "managed": float(managed),

@@ -13,14 +13,13 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, RECONSTRUCTED, Place
+from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, DELIVERY, RECONSTRUCTED, Place
 
 #: What would give a hidden bucket away.
 HIDDEN: Final = (
     *RECONSTRUCTED,
     Place.MEASURED_RANGE,
     Place.CURRENT,
-    Place.SOC,
     Place.ENERGY,
 )
 SPAN: Final = 4
@@ -88,7 +87,7 @@ class Head(nn.Module):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         width = WIDTH
-        seen = 5 * len(RECONSTRUCTED) + 3 + len(CONTEXT) + width
+        seen = 5 * len(DELIVERY) + 2 + 3 + len(CONTEXT) + width
         self.inlet = nn.Conv1d(seen, width, 1)
         self.scales = nn.ModuleList(nn.Conv1d(width, width // 2, 3, padding=d, dilation=d) for d in (1, 3, 9))
         self.mix = nn.Conv1d(3 * (width // 2), width, 1)
@@ -159,8 +158,25 @@ class Detector(nn.Module):  # type: ignore[misc]
         centre, log_width = expected[:, :count], expected[:, count:]
         apart = (targets - centre) * known
         z = (apart * torch.exp(-log_width)).clamp(-_MOST_Z, _MOST_Z)
+        # Of the companions the head sees the most surprising one, whichever it is: so it learns from the few that go
+        # wrong in training what to make of the others.
+        first = len(DELIVERY)
+        beside = z[:, first:].abs()
+        z, apart, centre, log_width = z[:, :first], apart[:, :first], centre[:, :first], log_width[:, :first]
+        delivered = known[:, :first]
         shown = torch.maximum(masks[:, :1], masks[:, 1:2])
         gaps = values[:, [int(Place.MEASURED_GAP), int(Place.REGISTER_GAP), int(Place.OFFERED)]]
         spread = context.unsqueeze(2) * torch.ones_like(shown)
-        seen = (z, z.abs(), apart, centre * known, log_width * known, gaps, spread, state)
+        seen = (
+            z,
+            z.abs(),
+            apart,
+            centre * delivered,
+            log_width * delivered,
+            beside.amax(dim=1, keepdim=True),
+            beside.sum(dim=1, keepdim=True) / len(RECONSTRUCTED),
+            gaps,
+            spread,
+            state,
+        )
         return torch.cat(seen, dim=1), shown

@@ -39,6 +39,7 @@ CHANNELS: Final = (
     Row("readings", "count", "log(1 + x) / 3"),
     Row("elapsed", "h", "since the first reading, log(1 + x)"),
     Row("energy", "kWh", "since the first reading, log(1 + x) / 4"),
+    Row("divergence", "W", "register less measured power, share of the peak, from -3 to 3"),
 )
 
 
@@ -59,10 +60,13 @@ class Place(IntEnum):
     READINGS = 11
     ELAPSED = 12
     ENERGY = 13
+    DIVERGENCE = 14
 
 
-#: What the autoencoder reconstructs.
-RECONSTRUCTED: Final = (Place.REGISTER_POWER, Place.MEASURED_POWER, Place.MEASURED_TRAVEL)
+#: What the autoencoder reconstructs: delivery, and what accompanies it.
+DELIVERY: Final = (Place.REGISTER_POWER, Place.MEASURED_POWER, Place.MEASURED_TRAVEL)
+COMPANIONS: Final = (Place.SOC, Place.OFFERED, Place.VOLTAGE, Place.DIVERGENCE)
+RECONSTRUCTED: Final = (*DELIVERY, *COMPANIONS)
 
 CONTEXT: Final = (
     Row("is_dc", "flag", "0 or 1"),

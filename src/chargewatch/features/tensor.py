@@ -124,6 +124,8 @@ def session_tensors(batch: SessionBatch) -> SessionTensors:
     put(Place.MEASURED_POWER, np.minimum(by_power.power_w / share, 3.0), by_power.known)
     put(Place.REGISTER_GAP, np.log1p(by_register.gap_ms / width), by_register.known)
     put(Place.MEASURED_GAP, np.log1p(by_power.gap_ms / width), by_power.known)
+    apart_w = by_register.power_w - by_power.power_w
+    put(Place.DIVERGENCE, np.clip(apart_w / share, -3.0, 3.0), by_register.known & by_power.known)
     spread_w, travel_w, count = _within(power, grid)
     seen = count > 0
     put(Place.MEASURED_RANGE, np.minimum(spread_w / share, 3.0), seen)
