@@ -41,6 +41,7 @@ CURRENT_OFFERED = ["Current.Offered", "Current.Import.Offered"]
 POWER_EXPORT = ["Power.Active.Export"]
 EXPORT_REGISTER = ["Energy.Active.Export.Register"]
 EXPORT_INTERVAL = ["Energy.Active.Export.Interval"]
+TEMPERATURE = ["Temperature"]
 SIGNALS = [REGISTER, INTERVAL, POWER, CURRENT, VOLTAGE, SOC, POWER_OFFERED, CURRENT_OFFERED]
 SIGNALS += [TARGET_SOC, POWER_EXPORT, EXPORT_REGISTER, EXPORT_INTERVAL]
 
@@ -88,7 +89,7 @@ def is_sane(reading, now_us):
     return FIRST_SANE_US <= reading[0] <= now_us + DAY_US
 
 
-def cleaned(readings, first_us):
+def cleaned(readings, first_us, signals=None):
     """The readings that are analysed, in time order; of those with one key the last that arrived."""
     latest = {}
     for t_us, value, measurand, unit, phase, location, context in readings:
@@ -103,7 +104,7 @@ def cleaned(readings, first_us):
         p = spelled(phase or "", PHASES)
         place = spelled(location or "Outlet", LOCATIONS) or "unknown"
         c = spelled(context or "Sample.Periodic", CONTEXTS) or "unknown"
-        if p is None or PHASES[p] == NEVER or not any(m in names for names in SIGNALS):
+        if p is None or PHASES[p] == NEVER or not any(m in names for names in signals or SIGNALS):
             continue
         known = next(x for x in UNITS if x.name == u)
         here = round(value * known.factor + known.offset, 3)

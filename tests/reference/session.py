@@ -19,6 +19,7 @@ from tests.reference.readings import (
     POWER_OFFERED,
     SOC,
     TARGET_SOC,
+    TEMPERATURE,
     VOLTAGE,
     chosen,
     cleaned,
@@ -69,6 +70,10 @@ class Session(NamedTuple):
     soc: list
     target_soc: list
     offers: list
+    current: list  # as sent, of phases the sum
+    voltage: list  # as sent, of phases the mean
+    clean: list  # every reading that is analysed
+    hot: list  # temperatures, which make no instant to analyse
     flow: list
     flow_source: str
     flow_readings: int
@@ -99,7 +104,9 @@ def steps_of_power(power, register, resolution):
         steps.append(Step(begins, t0 + reaches, w0, t0, t0))
         begins = t1 - reaches
         if mean is not None and begins - steps[-1].end > MOMENT:
-            steps.append(Step(steps[-1].end, begins, mean, t0, t1))
+            blur = resolution * 3600 / (t1 - t0)
+            allowed = sorted([max(mean - blur, 0.0), (w0 + w1) / 2, mean + blur])
+            steps.append(Step(steps[-1].end, begins, allowed[1], t0, t1))
     t, w = power[-1]
     return [*steps, Step(begins, t, w, t, t)]
 
@@ -224,6 +231,10 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         soc=[(t, v) for t, v in signal(SOC, mean) if 0 < v <= 100],
         target_soc=[(t, v) for t, v in signal(TARGET_SOC, mean) if 0 < v <= 100],
         offers=offers,
+        current=signal(CURRENT),
+        voltage=voltage,
+        clean=clean,
+        hot=cleaned(sane, first_us, [TEMPERATURE]),
         flow=flow,
         flow_source=source,
         flow_readings=count,

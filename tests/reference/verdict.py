@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from tests.reference.rules import findings_of
+from tests.reference import electrical, rules
 from tests.reference.session import energy_until, read
 
 UNIT_US = 15 * 60 * 1_000_000
 WINDOW_US = 24 * UNIT_US
 WORST = ["info", "warning", "critical"]
+YIELDS = {"ENERGY_PIT": ["PHASE_LOSS", "THERMAL_DERATING"]}
 
 
 class Found(NamedTuple):
@@ -29,6 +30,15 @@ class Twin(NamedTuple):
     sequence_length: int
     energy_wh: float | None
     notes: set
+
+
+def decided(findings):
+    """Without those that share readings with a finding that explains them."""
+
+    def explained(category, start, end):
+        return any(c in YIELDS.get(category, []) and b <= end and start <= e for c, b, e, _ in findings)
+
+    return [f for f in findings if not explained(*f[:3])]
 
 
 def merged(findings):
@@ -55,8 +65,9 @@ def verdict(readings, **session):
     def unit(t):
         return max(0, min(23, (t - begin) // UNIT_US))
 
+    found = rules.findings_of(s) + electrical.findings_of(s)
     anomalies, past = [], []
-    for category, start, end, severity in merged(findings_of(s)):
+    for category, start, end, severity in merged(decided(found)):
         if end >= begin:
             anomalies.append(Found(category, start, end, severity, unit(start), unit(end)))
         else:

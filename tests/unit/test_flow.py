@@ -56,17 +56,25 @@ def test_at_a_gap_it_stands_for_one_usual_interval() -> None:
 def test_the_register_fills_a_gap() -> None:
     times, powers = [0, 60, 120, 720, 780], [1000, 1000, 1000, 1000, 1000]
     steps = power_steps(times, powers, {120: 5_000.0, 720: 5_100.0}, 1.0)
-    assert spans(steps)[2:5] == [(90, 180, 1000), (180, 660, 600), (660, 750, 1000)]
+    assert spans(steps)[2:5] == [(90, 180, 1000), (180, 660, 606), (660, 750, 1000)]
     assert (steps[3].first_s, steps[3].last_s, steps[3].duration_s) == (120, 720, 480)
     fallen = power_steps(times, powers, {120: 5_000.0, 720: 4_000.0}, 1.0)
     assert len(fallen) == 5
     assert len(power_steps(times, powers, {121: 5_000.0, 720: 5_100.0}, 1.0)) == 5
 
 
+def test_a_coarse_register_fills_a_gap_as_its_neighbours_say_as_far_as_it_allows() -> None:
+    times, powers = [0, 10, 20, 60, 70], [50_000.0] * 5
+    jumps = power_steps(times, powers, {20: 17_163_000.0, 60: 17_164_000.0}, 1000.0)  # 90 kW, were it exact
+    assert {step.power_w for step in jumps} == {50_000.0}
+    stands = power_steps(times, powers, {20: 17_163_000.0, 60: 17_163_000.0}, 100.0)  # 9 kW at the most
+    assert [step.power_w for step in stands] == [50_000.0, 50_000.0, 50_000.0, 9_000.0, 50_000.0, 50_000.0]
+
+
 def test_the_register_shows_what_two_power_readings_missed() -> None:
     times = [0, 300, 600]
     missed = power_steps(times, [0, 0, 0], {0: 0.0, 300: 0.0, 600: 500.0}, 1.0)
-    assert spans(missed) == [(0, 150, 0), (150, 300, 0), (300, 600, 6_000), (600, 600, 0)]
+    assert spans(missed) == [(0, 150, 0), (150, 300, 0), (300, 600, 5_988), (600, 600, 0)]
     # 25 W, and less than 1.25 × 100 W + 300 W more: not told from losses and noise
     assert len(power_steps(times, [100, 100, 100], {0: 0.0, 300: 35.0, 600: 70.0}, 1.0)) == 3
 

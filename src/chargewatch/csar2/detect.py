@@ -1,13 +1,25 @@
 """``detect``: from a batch of readings to verdicts. HTTP, files and back-tests all come through here."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from chargewatch.csar2 import confidence, unusual_profile
-from chargewatch.csar2.physics import charging_expected, energy_pit, gates, kwh_decrease, zero_session
+from chargewatch.csar2.physics import (
+    charging_expected,
+    energy_pit,
+    gates,
+    kwh_decrease,
+    phase_loss,
+    soc_drop,
+    thermal_derating,
+    voltage_out_of_range,
+    zero_session,
+)
 from chargewatch.csar2.physics.finding import Fact, Finding
 from chargewatch.csar2.shape_model import Outlook, ShapeModel, base_artefact, base_model, telling
 from chargewatch.domain.categories import CONCERNS, YIELDS_TO, Category
@@ -31,7 +43,16 @@ from chargewatch.ingest.columns import ReadingColumns, SessionColumns
 MODEL_ID: Final = base_artefact().manifest.model_id
 MODEL_VERSION: Final = base_artefact().manifest.model_version
 
-_RULES: Final = (kwh_decrease.find, energy_pit.find, zero_session.find, charging_expected.find)
+_RULES: Final = (
+    kwh_decrease.find,
+    energy_pit.find,
+    zero_session.find,
+    charging_expected.find,
+    soc_drop.find,
+    phase_loss.find,
+    voltage_out_of_range.find,
+    thermal_derating.find,
+)
 _MOST_FACTS: Final = 24  # of an anomaly that was joined from many
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -187,16 +208,24 @@ def _normal(
 
 def _decided(findings: Sequence[Finding]) -> list[Finding]:
     """Leaves out what another category explains on the same readings."""
-    return [
-        finding
-        for finding in findings
-        if not any(
-            other.category in YIELDS_TO.get(finding.category, ())
-            and other.start_s <= finding.end_s
-            and finding.start_s <= other.end_s
-            for other in findings
-        )
-    ]
+    spans = {
+        category: _Spans([other for other in findings if other.category in stronger])
+        for category, stronger in YIELDS_TO.items()
+    }
+    return [f for f in findings if f.category not in spans or not spans[f.category].overlap(f)]
+
+
+class _Spans:
+    """Times of findings, asked whether one of them overlaps with another finding."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        ordered = sorted(findings, key=lambda f: f.start_s)
+        self._starts = [f.start_s for f in ordered]
+        self._latest_ends = list(accumulate((f.end_s for f in ordered), max))
+
+    def overlap(self, finding: Finding) -> bool:
+        begun = bisect_right(self._starts, finding.end_s)
+        return begun > 0 and self._latest_ends[begun - 1] >= finding.start_s
 
 
 def _merged(findings: Sequence[Finding]) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 class Thresholds(NamedTuple):
     """The limits in the definitions. Energies in kWh, powers in kW, currents in A, times in seconds, SoC in per cent.
 
-    Temperatures are in degrees Celsius; shares are of 1.
+    Voltages are in V, temperatures in degrees Celsius; shares are of 1.
     """
 
     # KWH_DECREASE
@@ -60,13 +60,30 @@ class Thresholds(NamedTuple):
     phase_lost_a: float = 0.5
     phase_carried_a: float = 3.0
     phase_soc_percent: float = 90.0
+    phase_others: float = 0.5
+    phase_fall: float = 0.5
+    phase_tail: float = 0.3
+    phase_switch_s: float = 60.0
     # VOLTAGE_OUT_OF_RANGE
     voltage_deviation: float = 0.1
     voltage_offset: float = 0.01
     voltage_readings: float = 2.0
+    voltage_nominal_fit: float = 0.025
+    voltage_lowest_v: float = 90.0
+    voltage_highest_v: float = 346.0
+    voltage_off_v: float = 50.0
     # THERMAL_DERATING
     thermal_step: float = 0.3
     thermal_celsius: float = 60.0
+    thermal_below_high_celsius: float = 2.0
+    thermal_stale_s: float = 900.0
+    thermal_level_kw: float = 1.0
+    thermal_plateau: float = 0.9
+    thermal_held: float = 0.85
+    thermal_quick_s: float = 300.0
+    thermal_sharp_s: float = 120.0
+    thermal_soc_percent: float = 90.0
+    thermal_taper_soc_percent: float = 70.0
     # UNUSUAL_PROFILE: how many normal sessions in 1,000 may be reported; 0: none is
     unusual_per_thousand: float = 1.0
     # shared

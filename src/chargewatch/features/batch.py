@@ -11,6 +11,7 @@ from chargewatch.domain.data_quality import DETAILS, DataQualityNote, NoteCode
 from chargewatch.domain.thresholds import Thresholds
 from chargewatch.domain.vocabulary import MEASURAND_CODES
 from chargewatch.features.flow import median
+from chargewatch.features.phases import SideBySide, rows_of
 from chargewatch.features.record import Curve, SessionRecord
 from chargewatch.features.register import (
     ANY_POWER_W,
@@ -23,6 +24,7 @@ from chargewatch.features.register import (
 )
 from chargewatch.ingest.channels import LOCATION_RANK, Channel
 from chargewatch.ingest.columns import NO_TIME, Flags, Floats, ReadingColumns, SessionColumns, steps
+from chargewatch.ingest.phases import Phases, Table, select_phases, select_temperatures
 from chargewatch.ingest.repairs import RegisterReadings, foreign_ends, undo_unit_switches
 from chargewatch.ingest.selection import Selection, Series, select
 
@@ -107,6 +109,16 @@ class SessionBatch:
         area = np.concatenate(([0.0], (value[1:] + value[:-1]) / 2 * steps(power.at_s) / 3600.0))
         area[power.offsets[:-1][power.offsets[:-1] < len(area)]] = 0.0
         return per_session_sum(area[: len(value)], power)
+
+    @cached_property
+    def phases(self) -> Phases:
+        """Current, power and voltage of single phases."""
+        return select_phases(self.readings, self.selection.first_us, self.now_us)
+
+    @cached_property
+    def temperatures(self) -> Table:
+        """The station's temperatures by place."""
+        return select_temperatures(self.readings, self.selection.first_us, self.now_us)
 
     def _repair(self, session: int) -> None:
         """Repairs one session's register and notes what was done."""
@@ -209,6 +221,14 @@ class SessionBatch:
             export_register=self.curve(session, Channel.EXPORT_REGISTER),
             export_interval=self.curve(session, Channel.EXPORT_INTERVAL),
             phases=Curve([at for at, _ in counted], [n for _, n in counted]),
+            current=current,
+            voltage=voltage,
+            side_by_side=SideBySide(
+                current=rows_of(self.phases.current, session),
+                power=rows_of(self.phases.power, session),
+                voltage=rows_of(self.phases.voltage, session),
+                temperature=rows_of(self.temperatures, session),
+            ),
             is_dc=is_dc,
             thresholds=self.thresholds,
         )

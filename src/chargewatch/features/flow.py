@@ -42,7 +42,8 @@ def power_steps(
     """Turns power readings into steps that reach half-way to their neighbours, over a gap only one usual interval.
 
     ``register`` (Wh by time, without drop-outs) fills the gaps that are left, and takes the place of two
-    neighbouring power readings between which more was delivered than either of them shows.
+    neighbouring power readings between which more was delivered than either of them shows. It tells energy to one
+    resolution: of the powers that it allows the one nearest to the readings on both sides is taken.
     """
     if len(at_s) < 2:
         return []
@@ -56,12 +57,15 @@ def power_steps(
         after, between_w = at_s[i + 1], _mean_w(register, at, at_s[i + 1])
         reach = (after - at) / 2 if after - at <= GAP * usual else usual
         most_w = _HIDDEN * max(power, power_w[i + 1]) + _HIDDEN_W
-        if between_w is not None and between_w - resolution_wh * 3600.0 / (after - at) > most_w:
+        blur_w = resolution_wh * 3600.0 / (after - at)
+        if between_w is not None and between_w - blur_w > most_w:
             reach = 0.0
         steps.append(Step(start_s, at + reach, power, at, at))
         start_s = after - reach
         if between_w is not None and start_s - steps[-1].end_s > _MOMENT_S:
-            steps.append(Step(steps[-1].end_s, start_s, between_w, at, after))
+            beside_w = (power + power_w[i + 1]) / 2
+            nearest_w = max(min(beside_w, between_w + blur_w), between_w - blur_w, 0.0)
+            steps.append(Step(steps[-1].end_s, start_s, nearest_w, at, after))
     return steps
 
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from chargewatch.domain.thresholds import Thresholds
 from chargewatch.features import flow as flows
 from chargewatch.features.flow import Step
+from chargewatch.features.phases import SideBySide
 from chargewatch.features.register import (
     ANY_POWER_W,
     RATED_MARGIN,
@@ -47,7 +48,8 @@ class SessionRecord:
 
     ``connected_s`` is how long the vehicle was connected as far as readings and declared times show;
     ``register`` is repaired but still falls where the meter fell. ``offered_w`` is the power on offer.
-    ``export_w`` is power to the grid, exported or as negative import.
+    ``export_w`` is power to the grid, exported or as negative import. ``current`` (A, of phases the
+    sum) and ``voltage`` (V, of phases the mean) are as sent.
     """
 
     first_us: int
@@ -67,6 +69,9 @@ class SessionRecord:
     export_register: Curve
     export_interval: Curve
     phases: Curve
+    current: Curve
+    voltage: Curve
+    side_by_side: SideBySide
     is_dc: bool
     thresholds: Thresholds
 

@@ -43,7 +43,7 @@ _CLOCK: Final = CONTEXT_CODES["sample.clock"]
 _ALIASES: Final = 1024  # more than there are pairs of measurand and phase code
 _WINDOW_US: Final = WINDOW_S * 1_000_000
 #: No meter shows more than this, in any unit.
-_LARGEST_VALUE: Final = 1e15
+LARGEST_VALUE: Final = 1e15
 
 
 class Series(NamedTuple):
@@ -106,7 +106,7 @@ def select(columns: ReadingColumns, now_us: int, dropped: Flags | None = None) -
         & ~columns.signed
     )
     sane = (columns.at_us >= EARLIEST_SANE_US) & (columns.at_us <= now_us + AHEAD_US)
-    numeric = np.abs(columns.value) <= _LARGEST_VALUE
+    numeric = np.abs(columns.value) <= LARGEST_VALUE
     usable = known & sane & numeric
     session_of = np.repeat(np.arange(sessions), steps(columns.offsets))
     channel = CHANNEL_OF_MEASURAND[columns.measurand]

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from chargewatch.csar2.physics.electrical_gates import need_electrical_rules
 from chargewatch.csar2.physics.energy_pit import FEWEST_READINGS
 from chargewatch.features.batch import SessionBatch, per_session_sum
 from chargewatch.features.flow import GAP
@@ -26,7 +27,7 @@ _SLACK_WH: Final = 200.0
 
 def need_rules(batch: SessionBatch) -> Flags:
     """Marks the sessions of which a rule could report something."""
-    marked = batch.suspicious | _may_be_zero(batch)
+    marked = batch.suspicious | _may_be_zero(batch) | need_electrical_rules(batch)
     for channel, energy_of, power_of in _DELIVERY:
         series = batch.series(channel)
         if len(series.at_s):
