@@ -73,15 +73,17 @@ def _train(output: Path, settings: "Settings", amounts: "Amounts", workers: int 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        data = _data(settings.seed, amounts, workers, progress)
+        data = simulated_data(settings.seed, amounts, workers, progress)
         task = progress.add_task("training", total=1.0)
         trained = made(data, settings, lambda share: progress.update(task, completed=share))
     write_artefact(output, trained.manifest, trained.graph, trained.weights)
     return trained.manifest.metrics
 
 
-def _data(seed: int, amounts: "Amounts", workers: int | None, progress: "Progress") -> "TrainingData":
-    """Simulates all parts."""
+def simulated_data(
+    seed: int, amounts: "Amounts", workers: int | None, progress: "Progress"
+) -> "TrainingData":
+    """Simulates all parts of the training data."""
     from chargewatch.artefacts.manifest import DataSource
     from chargewatch.cli.training_data import chunks, simulated
     from chargewatch.csar2.train import TrainingData, joined

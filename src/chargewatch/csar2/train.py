@@ -83,13 +83,16 @@ class Trained(NamedTuple):
     weights: Weights
 
 
-class _Inputs(NamedTuple):
+class Inputs(NamedTuple):
+    """What the network takes: (N, C, T) values and masks, (N, K) context."""
+
     values: Tensor
     masks: Tensor
     context: Tensor
 
-    def of(self, rows: Tensor) -> "_Inputs":
-        return _Inputs(self.values[rows], self.masks[rows], self.context[rows])
+    def of(self, rows: Tensor) -> "Inputs":
+        """Returns some rows."""
+        return Inputs(self.values[rows], self.masks[rows], self.context[rows])
 
 
 def train(data: TrainingData, settings: Settings, progress: Progress = lambda _: None) -> Trained:
@@ -100,9 +103,9 @@ def train(data: TrainingData, settings: Settings, progress: Progress = lambda _:
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed)
     autoencoder, head = Autoencoder(), Head()
-    _learn_to_reconstruct(autoencoder, _inputs(data.normal), settings, lambda x: progress(0.5 * x))
+    learn_to_reconstruct(autoencoder, inputs_of(data.normal), settings, lambda x: progress(0.5 * x))
     detector = Detector(autoencoder, head)
-    _learn_to_tell(detector, data, settings, lambda x: progress(0.5 + 0.45 * x))
+    learn_to_tell(detector, data, settings, lambda x: progress(0.5 + 0.45 * x))
     detector.eval()
     graph = export(detector)
     manifest = _manifest(data, settings)
@@ -140,16 +143,17 @@ def _share_found(model: ShapeModel, sessions: SessionTensors, limit: float) -> f
     return float((outlook.p <= limit).mean())
 
 
-def _inputs(sessions: SessionTensors) -> _Inputs:
-    return _Inputs(
+def inputs_of(sessions: SessionTensors) -> Inputs:
+    """Returns sessions as the network takes them."""
+    return Inputs(
         torch.from_numpy(sessions.values),
         torch.from_numpy(sessions.masks.astype(np.float32)),
         torch.from_numpy(sessions.context),
     )
 
 
-def _learn_to_reconstruct(
-    autoencoder: Autoencoder, normal: _Inputs, settings: Settings, progress: Progress
+def learn_to_reconstruct(
+    autoencoder: Autoencoder, normal: Inputs, settings: Settings, progress: Progress
 ) -> None:
     """Hides spans of normal sessions and learns what is expected there."""
     batches = max(len(normal.values) // settings.batch_size, 1)
@@ -176,9 +180,9 @@ def _hidden(sessions: int) -> Tensor:
     return torch.where(torch.rand(sessions, 1) < 0.5, comb, of_a_pass)[:, None]
 
 
-def _learn_to_tell(detector: Detector, data: TrainingData, settings: Settings, progress: Progress) -> None:
+def learn_to_tell(detector: Detector, data: TrainingData, settings: Settings, progress: Progress) -> None:
     """Teaches the head, on a frozen autoencoder; a third of each batch is odd."""
-    normal, odd = _evidence(detector, _inputs(data.normal)), _evidence(detector, _inputs(data.odd))
+    normal, odd = _evidence(detector, inputs_of(data.normal)), _evidence(detector, inputs_of(data.odd))
     half = settings.batch_size // 2
     batches = max(len(normal[0]) // settings.batch_size, 1)
     optimiser, schedule = _optimiser(detector.head, settings, settings.head_epochs * batches)
@@ -196,7 +200,7 @@ def _learn_to_tell(detector: Detector, data: TrainingData, settings: Settings, p
     detector.head.eval()
 
 
-def _evidence(detector: Detector, sessions: _Inputs) -> tuple[Tensor, Tensor]:
+def _evidence(detector: Detector, sessions: Inputs) -> tuple[Tensor, Tensor]:
     """Returns what the head sees of sessions."""
     parts = []
     with torch.no_grad():

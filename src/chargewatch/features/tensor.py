@@ -133,7 +133,9 @@ def session_tensors(batch: SessionBatch) -> SessionTensors:
     is_dc = _is_dc(batch)
     _put_levels(batch, grid, share, is_dc, put)
     inside = grid.edges_ms[:, 1:] > 0
-    count = np.where((power.counts > 0)[:, None], count, _within(register, grid).readings)
+    measured = power.counts > 0
+    if not measured.all():
+        count = np.where(measured[:, None], count, _within(register, grid).readings)
     put(Place.READINGS, np.log1p(count) / 3.0, inside)
     put(Place.ELAPSED, np.log1p(np.maximum(grid.edges_ms[:, 1:], 0) / _MS_PER_H), inside)
     has_register = (register.counts >= 2)[:, None]
@@ -158,7 +160,7 @@ def _ms(at_s: Floats) -> Integers:
 
 
 def _integers(value: Floats, most: float) -> Integers:
-    whole: Integers = np.rint(np.clip(value, -most, most)).astype(np.int64)
+    whole: Integers = np.rint(np.minimum(np.maximum(value, -most), most)).astype(np.int64)
     return whole
 
 
@@ -204,7 +206,7 @@ def _first_rows(rows: _Rows) -> Integers:
 def _running(register: _Rows) -> _Rows:
     """The register as energy that only rises: the running sum of its rises. Wraps, which differences undo."""
     rise = np.zeros(len(register.amount), np.int64)
-    rise[1:] = np.clip(steps(register.amount), 0, _MOST_STEP_MWH)
+    rise[1:] = np.minimum(np.maximum(steps(register.amount), 0), _MOST_STEP_MWH)
     rise[_first_rows(register)] = 0
     return register._replace(amount=np.cumsum(rise))
 
@@ -284,10 +286,10 @@ def _delivery(rows: _Rows, grid: _Grid, wh: float) -> _Delivery:
         return _Delivery(np.zeros(shape), known, np.zeros(shape), np.zeros(shape))
     first = np.where(two, rows.offsets[:-1], 0)[:, None]
     last = np.where(two, rows.offsets[1:] - 1, 1)[:, None]
-    at = np.clip(grid.edges_ms, rows.at_ms[first], rows.at_ms[last])
+    at = np.minimum(np.maximum(grid.edges_ms, rows.at_ms[first]), rows.at_ms[last])
     session = np.arange(shape[0], dtype=np.int64)[:, None] << _SESSION_BITS
     before = np.searchsorted(rows.keys(), session + at, side="right") - 1
-    before = np.clip(before, first, last - 1)
+    before = np.minimum(np.maximum(before, first), last - 1)
     after = before + 1
     gap_ms = (rows.at_ms[after] - rows.at_ms[before]).astype(np.float64)
     done = (at - rows.at_ms[before]) / np.maximum(gap_ms, 1.0)
@@ -295,9 +297,9 @@ def _delivery(rows: _Rows, grid: _Grid, wh: float) -> _Delivery:
     # Whole units stay integers: only what is between two readings is a fraction.
     whole = rows.amount[before] - rows.amount[first]
     energy_wh = (whole + rise * done) * wh
-    lasts_ms = steps(at.T).T
+    lasts_ms = at[:, 1:] - at[:, :-1]
     known = two[:, None] & (2 * lasts_ms >= grid.width_ms[:, None])
-    power_w = np.maximum(steps(energy_wh.T).T, 0.0) * _MS_PER_H / np.maximum(lasts_ms, 1)
+    power_w = np.maximum(energy_wh[:, 1:] - energy_wh[:, :-1], 0.0) * _MS_PER_H / np.maximum(lasts_ms, 1)
     so_far_wh = np.where(two[:, None], np.maximum(energy_wh[:, 1:], 0.0), 0.0)
     return _Delivery(np.where(known, power_w, 0.0), known, gap_ms[:, 1:], so_far_wh)
 
@@ -458,4 +460,7 @@ def _context(
         np.log1p(before_h),
     )
     assert len(columns) == len(CONTEXT)
-    return np.stack([np.asarray(c, np.float32) for c in columns], axis=1)
+    context = np.empty((len(width), len(CONTEXT)), np.float32)
+    for place, column in enumerate(columns):
+        context[:, place] = column
+    return context
