@@ -200,6 +200,65 @@ def export_and_net(session: SimulatedSession, s: Seen) -> bool:
     return max(net) - net[-1] > 100 and exported[-1] > 0 and exported == sorted(exported) and not falls(s)
 
 
+def late_bulk(session: SimulatedSession, s: Seen) -> bool:
+    times = [r.timestamp for r in session.readings]
+    latest, late = times[0], set()
+    for at in times:
+        latest = max(latest, at)
+        late |= {at} if at < latest else set()
+    return len(late) >= 2 and not falls(s)
+
+
+def short_inrush(session: SimulatedSession, s: Seen) -> bool:
+    high = [i for i, p in enumerate(s.power) if p > 1.15 * session.rated_power_kw]
+    first = next(i for i, p in enumerate(s.power) if p >= 1)
+    return high == [first] and max(rates(s)) <= 1.15 * session.rated_power_kw + 3600 * s.step / 10
+
+
+def gap_with_possible_rise(session: SimulatedSession, s: Seen) -> bool:
+    gaps = [b - a for a, b in pairwise(s.at)]
+    widest = gaps.index(max(gaps))
+    full = 0.8 * session.rated_power_kw < rates(s)[widest] <= 1.15 * session.rated_power_kw
+    return max(gaps) >= 2.5 * sorted(gaps)[len(gaps) // 2] and (full or session.managed)
+
+
+def coarse_and_slow(_: SimulatedSession, s: Seen) -> bool:
+    stands = max(s.at[j] - s.at[i] for i in range(len(s.at)) for j in (_last_equal(s, i),))
+    return s.step >= 0.1 and max(s.power) < 2.1 and stands >= 150
+
+
+def _last_equal(s: Seen, i: int) -> int:
+    while i + 1 < len(s.at) and s.energy[i + 1] == s.energy[i]:
+        i += 1
+    return i
+
+
+def suspended_with_offset(_: SimulatedSession, s: Seen) -> bool:
+    stopped = [i for i, offer in enumerate(s.offered) if offer == 0]
+    return (
+        bool(stopped)
+        and all(0.04 < s.power[i] < 0.1 for i in stopped)
+        and s.delivered(stopped[0], stopped[-1]) <= s.step
+    )
+
+
+def sparse_ramps(_: SimulatedSession, s: Seen) -> bool:
+    integral = sum((s.power[i] + s.power[i - 1]) / 2 * (s.at[i] - s.at[i - 1]) for i in range(1, len(s.at)))
+    rise = s.energy[-1] - s.energy[0]
+    return abs(integral / 3600 - rise) > max(0.15 * rise, 0.5)
+
+
+def losses_to_the_car(session: SimulatedSession, s: Seen) -> bool:
+    locations = {r.location for r in session.readings if r.measurand == "Power.Active.Import"}
+    integral = sum((s.power[i] + s.power[i - 1]) / 2 * (s.at[i] - s.at[i - 1]) for i in range(1, len(s.at)))
+    return locations <= {"Inlet", "EV"} and integral / 3600 < 0.99 * (s.energy[-1] - s.energy[0])
+
+
+def current_off(session: SimulatedSession, s: Seen) -> bool:
+    names = {r.measurand for r in session.readings}
+    return {"Current.Import", "Voltage", REGISTER} <= names and s.power is not None and not falls(s)
+
+
 CHECKS: dict[str, Check] = {
     name: check for name, check in list(globals().items()) if name in NEAR_MISSES or name == "offer_falls"
 }

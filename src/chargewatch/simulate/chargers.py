@@ -19,13 +19,17 @@ _MANAGED_SHARE: Final = {"ac": 0.2, "dc": 0.06}
 
 @dataclass(frozen=True, slots=True)
 class Charger:
-    """A station's hardware. DC: ``phases`` is 0 and ``current_a`` the DC cable's limit."""
+    """A station's hardware. DC: ``phases`` is 0 and ``current_a`` the DC cable's limit.
+
+    ``rated_known``: the operator declares the rated power.
+    """
 
     kind: Kind
     rated_kw: float
     phases: int
     current_a: float
     managed: bool
+    rated_known: bool = True
 
     def lowest_share(self) -> float:
         """The lowest share of the rated power that a car can follow."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chargewatch.domain.categories import Category
+from chargewatch.simulate.energy_evidence import ENERGY_EVIDENCE
 from chargewatch.simulate.meters import Observed
 from chargewatch.simulate.plans import Plan
 from chargewatch.simulate.records import Floats, Label, Span
@@ -50,9 +51,20 @@ def label_faults(
     seen = _seen(plan, observed)
     spans = plan.faults if tampered is None else (tampered,)
     return [
-        _label(category, mechanism, span, _EVIDENCE[category](span, seen), plan.starts_at, seen)
+        _label(
+            category, mechanism, span, _evidence(category, span, plan, observed, seen), plan.starts_at, seen
+        )
         for span in spans
     ]
+
+
+def _evidence(
+    category: Category, span: Span, plan: Plan, observed: Observed, seen: _Seen
+) -> _Evidence | None:
+    if category in ENERGY_EVIDENCE:
+        proof = ENERGY_EVIDENCE[category](span, plan, observed)
+        return None if proof is None else _Evidence(*proof)
+    return _EVIDENCE[category](span, seen)
 
 
 def _seen(plan: Plan, observed: Observed) -> _Seen:

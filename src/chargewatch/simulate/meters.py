@@ -75,6 +75,8 @@ class Observed:
 
     ``at_ms`` are milliseconds since plugging in. ``register_wh`` is a multiple of the resolution.
     ``phase_power_kw``, ``current_a``, ``voltage_v``: shape (k, n), a row a phase, or one row on DC.
+    ``power_location``: where power is measured, when not at the outlet. ``held_back``: messages from one number
+    to before another are sent after all that follow within the same time again.
     """
 
     at_ms: Integers
@@ -93,6 +95,8 @@ class Observed:
     extra: dict[str, Floats] = field(default_factory=dict)
     register_factor: Floats | None = None
     sends_export: bool = False
+    power_location: str | None = None
+    held_back: tuple[int, int] | None = None
 
     def at_s(self) -> Floats:
         """Seconds since plugging in."""
@@ -144,6 +148,14 @@ def _draw_power(rng: np.random.Generator, charger: Charger) -> Literal["total", 
 def _draw_offered(rng: np.random.Generator) -> Literal["current", "power", "none"]:
     drawn = rng.random()
     return "none" if drawn < 0.6 else "current" if drawn < 0.85 else "power"
+
+
+def thinned(meter: Meter, readings: int, ended_s: float) -> Meter:
+    """Returns the meter sampling so that ``readings`` instants fall within a session of ``ended_s`` seconds."""
+    between = readings - (1.5 if meter.begin_end else 0.5)
+    register = meter.register if meter.register != "none" else "session"
+    sampling = max((ended_s - 2.0) / between, 2.0)
+    return replace(meter, sampling_s=sampling, register=register, clock_aligned=False, loss=0.0)
 
 
 def observe(

@@ -49,10 +49,16 @@ class Plan:
         return 3600.0 * self.station.meter.restrictions().resolution_kwh / self.power_kw()
 
 
-def draw_plan(rng: np.random.Generator, station: Station, starts_at: datetime, base_wh: float) -> Plan:
-    """Plans an ordinary session."""
+def draw_plan(
+    rng: np.random.Generator,
+    station: Station,
+    starts_at: datetime,
+    base_wh: float,
+    vehicle: Vehicle | None = None,
+) -> Plan:
+    """Plans an ordinary session, of a drawn car unless one is given."""
     charger = station.charger
-    vehicle = draw_vehicle(rng, charger.kind)
+    vehicle = vehicle or draw_vehicle(rng, charger.kind)
     visit = draw_visit(rng, charger, vehicle, station.meter.restrictions())
     course = Course()
     if charger.managed:

@@ -50,6 +50,7 @@ class SimulatedSession:
 
     ``near_miss`` names the look-alike of a fault that a normal session contains. ``energy_kwh`` and
     ``max_power_kw`` are the truth at the outlet, whatever the meter says.
+    ``rated_power_known``: the operator declares ``rated_power_kw``.
     """
 
     session_id: str
@@ -66,6 +67,7 @@ class SimulatedSession:
     sampling_s: float
     energy_kwh: float
     max_power_kw: float
+    rated_power_known: bool = True
 
 
 class Span(NamedTuple):

@@ -62,7 +62,11 @@ def send(
     """Returns the readings in the order of sending."""
     sender = _Sender(observed, starts_at, None if meter.terse else DEFAULT_LOCATION)
     messages = list(zip(*_columns(sender, observed, charger, meter), strict=True))
-    return [reading for number in _order(len(messages), meter, rng) for reading in messages[number]]
+    return [
+        reading
+        for number in _sending_order(observed, len(messages), meter, rng)
+        for reading in messages[number]
+    ]
 
 
 def _columns(
@@ -109,7 +113,9 @@ def _power_columns(sender: _Sender, observed: Observed, meter: Meter) -> Iterato
             )
     elif observed.power_kw is not None:
         texts = _power_texts(observed.power_kw, meter)
-        yield sender.column(texts, Measurand.POWER_ACTIVE_IMPORT, meter.power_unit)
+        yield sender.column(
+            texts, Measurand.POWER_ACTIVE_IMPORT, meter.power_unit, location=observed.power_location
+        )
 
 
 def _register_texts(register_wh: Integers, factor: Floats | None, meter: Meter) -> list[str]:
@@ -130,6 +136,17 @@ def _power_texts(power_kw: Floats, meter: Meter) -> list[str]:
 def _fixed(values: Floats, decimals: int) -> list[str]:
     pattern = f"%.{decimals}f"
     return [pattern % value for value in values.tolist()]
+
+
+def _sending_order(observed: Observed, messages: int, meter: Meter, rng: np.random.Generator) -> list[int]:
+    order = _order(messages, meter, rng)
+    if observed.held_back is None:
+        return order
+    begin, end = observed.held_back
+    later = 2 * end - begin  # as many messages get through before the held ones are sent
+    held = [n for n in order if begin <= n < end]
+    before = [n for n in order if n < begin or end <= n < later]
+    return [*before, *held, *(n for n in order if n >= later)]
 
 
 def _order(messages: int, meter: Meter, rng: np.random.Generator) -> list[int]:

@@ -34,6 +34,7 @@ class Needs(NamedTuple):
     soc: bool | None = None
     offered: bool | None = None
     current: bool | None = None
+    voltage: bool | None = None
     begin_end: bool | None = None
     clock_aligned: bool | None = None
     watt_hours: bool | None = None
@@ -60,6 +61,7 @@ def meets(station: Station, needs: Needs) -> bool:
         (needs.soc, meter.soc),
         (needs.offered, meter.offered != "none"),
         (needs.current, meter.current),
+        (needs.voltage, meter.voltage),
         (needs.begin_end, meter.begin_end),
         (needs.clock_aligned, meter.clock_aligned),
         (needs.watt_hours, meter.energy_unit == "Wh"),
@@ -113,4 +115,5 @@ def _with_quantities(meter: Meter, needs: Needs) -> Meter:
         meter = replace(meter, energy_unit="Wh" if needs.watt_hours else "kWh")
     soc = meter.soc if needs.soc is None else needs.soc
     current = meter.current if needs.current is None else needs.current
-    return replace(meter, soc=soc, current=current)
+    voltage = meter.voltage if needs.voltage is None else needs.voltage
+    return replace(meter, soc=soc, current=current, voltage=voltage)

@@ -162,7 +162,7 @@ def _reading_columns(session: SimulatedSession) -> list[Iterable[object]]:
         phases,
         locations,
         contexts,
-        repeat(session.rated_power_kw, count),
+        repeat(session.rated_power_kw if session.rated_power_known else None, count),
         repeat(session.managed, count),
     ]
 
