@@ -97,8 +97,9 @@ def simulated(wanted: Sequence[Wanted], workers: int | None) -> Iterator[tuple[W
 
 
 def tensors_of(wanted: Wanted) -> SessionTensors:
-    """Simulates one chunk; sessions without a shape are left out."""
-    sessions = [_session(wanted, wanted.seed + number) for number in range(wanted.sessions)]
+    """Simulates one chunk; left out are sessions without a shape, and odd ones whose readings do not show it."""
+    drawn = [_session(wanted, wanted.seed + number) for number in range(wanted.sessions)]
+    sessions = [one for one in drawn if all(label.visible for label in one.labels)] or drawn[:1]
     rows = [_rows(session, _end_us(wanted, session, number)) for number, session in enumerate(sessions)]
     declared = SessionColumns.undeclared(len(sessions))._replace(
         managed=np.array([s.managed for s in sessions]),
