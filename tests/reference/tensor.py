@@ -2,6 +2,7 @@
 
 from math import log, log1p, log2
 
+from tests.reference.electrical import side_by_side
 from tests.reference.readings import (
     CURRENT,
     POWER,
@@ -31,6 +32,7 @@ CHANNELS = (
     "elapsed",
     "energy",
     "divergence",
+    "first_phase",
 )
 
 
@@ -55,6 +57,11 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
 
     voltage, current, power, energy, integral = ms(voltage), ms(current), ms(power), ms(energy), ms(integral)
     soc, offers, phase_counts = ms(s.soc), ms(s.offers), ms(s.phase_counts)
+    first_phase = []
+    for t, phases in side_by_side(s, CURRENT):
+        amperes = [max(a, 0.0) for _, a in sorted(phases.items())]
+        if len(phases) >= 2 and sum(amperes) >= 1.0:
+            first_phase.append((round(t, 3), max(phases.get(1, 0.0), 0.0) / sum(amperes)))
     last = round(s.instants[-1], 3)
     begin = round(min(t for t in s.instants if t >= s.instants[-1] - 6 * 3600 - 1e-9), 3)
     spacing = (last - s.instants[0]) / max(len(s.measured) - 1, 1)
@@ -93,6 +100,7 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
         values["readings"].append(log1p(readings_here) / 3 if b > 0 else None)
         values["elapsed"].append(log1p(b / 3600) if b > 0 else None)
         values["energy"].append(log1p(energy_until(main, b) / 1000) / 4 if b > 0 else None)
+        values["first_phase"].append(held(first_phase, b))
         both = w_register is not None and w_power is not None
         values["divergence"].append(min(max((w_register - w_power) / peak, -3.0), 3.0) if both else None)
     context = {

@@ -43,6 +43,7 @@ _SHOWN: Final = {
     Place.SOC: _Shown("state of charge", "%", 100.0, False),
     Place.OFFERED: _Shown("power on offer", "kW", 1.0 / WH_PER_KWH, True),
     Place.VOLTAGE: _Shown("voltage as a share of its highest", "%", 100.0, False),
+    Place.FIRST_PHASE: _Shown("share of L1 in the current", "%", 100.0, False),
     Place.DIVERGENCE: _Shown("register less measured power", "kW", 1.0 / WH_PER_KWH, True),
 }
 

@@ -40,6 +40,7 @@ CHANNELS: Final = (
     Row("elapsed", "h", "since the first reading, log(1 + x)"),
     Row("energy", "kWh", "since the first reading, log(1 + x) / 4"),
     Row("divergence", "W", "register less measured power, share of the peak, from -3 to 3"),
+    Row("first_phase", "A", "share of L1 in the currents of all phases"),
 )
 
 
@@ -61,11 +62,12 @@ class Place(IntEnum):
     ELAPSED = 12
     ENERGY = 13
     DIVERGENCE = 14
+    FIRST_PHASE = 15
 
 
 #: What the autoencoder reconstructs: delivery, and what accompanies it.
 DELIVERY: Final = (Place.REGISTER_POWER, Place.MEASURED_POWER, Place.MEASURED_TRAVEL)
-COMPANIONS: Final = (Place.SOC, Place.OFFERED, Place.VOLTAGE, Place.DIVERGENCE)
+COMPANIONS: Final = (Place.SOC, Place.OFFERED, Place.VOLTAGE, Place.DIVERGENCE, Place.FIRST_PHASE)
 RECONSTRUCTED: Final = (*DELIVERY, *COMPANIONS)
 
 CONTEXT: Final = (

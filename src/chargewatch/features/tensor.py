@@ -34,6 +34,7 @@ _SESSION_BITS: Final = 42  # of milliseconds within a session, in a key over all
 _DC_VOLTAGE_V: Final = 300.0
 _AC_POWER_W: Final = 43_000.0
 _NOMINAL_V: Final = 230.0
+_LIVE_A: Final = 1.0
 _MS_PER_H: Final = 3_600_000.0
 _RESOLUTIONS_MWH: Final = (1_000_000, 100_000, 10_000)
 
@@ -53,8 +54,8 @@ class SessionTensors(NamedTuple):
     peak_w: Floats
     shown: Integers
 
-    def of(self, rows: Flags) -> "SessionTensors":
-        """Returns the marked sessions."""
+    def of(self, rows: Flags | Integers) -> "SessionTensors":
+        """Returns some sessions, marked or by position."""
         return SessionTensors(
             self.values[rows],
             self.masks[rows],
@@ -403,9 +404,25 @@ def _put_levels(batch: SessionBatch, grid: _Grid, share: Floats, is_dc: Flags, p
             highest = np.maximum(_highest(series, series.value), 1.0)[:, None]
             put(place, np.clip(level / highest, 0.0, 1.0), known)
     current = batch.series(Channel.CURRENT)
+    _put_first_phase(batch, grid, put)
     if np.any(current.phases >= 0):
         level, known = _held(current, grid, current.phases.astype(np.float64))
         put(Place.PHASES, level / 3.0, known & (level >= 0))
+
+
+def _put_first_phase(batch: SessionBatch, grid: _Grid, put: _Put) -> None:
+    """Puts the share of L1 in the current, at the instants that have two phases or more and 1 A in all."""
+    table = batch.phases.current
+    if not len(table.at_s):
+        return
+    amperes = np.maximum(np.nan_to_num(table.value), 0.0)
+    total = amperes[:, 0] + amperes[:, 1] + amperes[:, 2]
+    several = (~np.isnan(table.value)).sum(axis=1) >= 2
+    blank = np.zeros(len(total), np.int8)
+    share = amperes[:, 0] / np.maximum(total, _LIVE_A)
+    series = _kept(Series(table.offsets, table.at_s, share, blank, blank), several & (total >= _LIVE_A))
+    level, known = _held(series, grid, series.value)
+    put(Place.FIRST_PHASE, level, known)
 
 
 def _volts_offered(batch: SessionBatch, is_dc: Flags) -> Floats:
