@@ -29,6 +29,8 @@ from tests.sessions import (
     charging,
 )
 
+#: Faults of the register that are no falls: see ``_with_other_fault``.
+METER_FAULTS = ("frozen", "frozen", "gain", "gain", "jump", "catch_up")
 LEVELS_KW = (1.0, 1.4, 2.3, 3.68, 7.4, 11.0, 22.0, 43.0, 50.0, 150.0)
 LOW_SHARES = (0.0, 0.0, 0.0, 0.02, 0.24, 0.25, 0.26)
 STEP_SHARES = (0.1, 0.15, 0.25, 0.3, 0.35, 0.49, 0.5, 0.51, 0.79, 0.8, 1.0, 1.0, 1.2)
@@ -203,7 +205,9 @@ def _with_fault(rng: Random, values: list[int], resolution: int) -> list[int]:
     """A fault of the register from some reading on, or for a while."""
     if len(values) < 2:
         return values
-    kind = rng.choice(("reset", "rollback", "drop_out", "zero", "wrap", "switch", "scale", "noise", "twice"))
+    kind = rng.choice(
+        ("reset", "rollback", "drop_out", "zero", "wrap", "switch", "scale", "noise", "twice", *METER_FAULTS)
+    )
     i = rng.randrange(1, len(values))
     j = min(len(values), i + rng.choice((1, 1, 2, 3, 8)))
     size = rng.choice((resolution, 10, 11, 20, 500, 1_000, 5_000))
@@ -226,8 +230,24 @@ def _with_fault(rng: Random, values: list[int], resolution: int) -> list[int]:
         return [v * to for v in values]
     if kind == "noise":
         return [v + rng.choice((-12, -10, -5, 0, 0, 5)) for v in values]
+    if kind in METER_FAULTS:
+        return _with_other_fault(rng, values, kind, i)
     k = rng.randrange(i, len(values))
     return [v if n < i else v - size if n < k else v - 2 * size for n, v in enumerate(values)]
+
+
+def _with_other_fault(rng: Random, values: list[int], kind: str, i: int) -> list[int]:
+    """The register stands (and catches up, or not), counts too little or too much, or jumps."""
+    j = min(len(values), i + rng.choice((2, 10, 20, 60)))
+    if kind == "jump":
+        size = rng.choice((25, 1_000, 20_000, 500_000))
+        return [v if n < i else v + size for n, v in enumerate(values)]
+    if kind == "gain":
+        gain = rng.choice((0.0, 0.5, 0.79, 0.81, 0.87, 1.15, 1.19, 1.21, 1.5))
+        lost = [int((v - values[i - 1]) * (1.0 - gain)) for v in values]
+        return [v if n < i else v - lost[min(n, j - 1)] for n, v in enumerate(values)]
+    stood = values[min(j, len(values) - 1)] - values[i] if kind == "frozen" else 0
+    return [v if n < i else values[i] if n < j else v - stood for n, v in enumerate(values)]
 
 
 def _with_ends(
@@ -262,8 +282,12 @@ def _power(rng: Random, session: Session, times: list[float]) -> Session:
     noise = rng.choice((0.0, 0.0, 0.01))
     if rng.random() < 0.2:
         times = times[:: rng.choice((2, 3))]
+    gain = rng.choice((1.0, 1.0, 1.0, 0.7, 1.3))
+    odd_at = rng.choice(times) if times and rng.random() < 0.15 else None
     for t in times:
-        kw = session.kw_at(t) * (1.0 + round(rng.uniform(-noise, noise), 4))
+        kw = gain * session.kw_at(t) * (1.0 + round(rng.uniform(-noise, noise), 4))
+        if t == odd_at:
+            kw = rng.choice((1.3 * kw, 1.9 * kw, 2.1 * kw, 401.0, 1_000.0))
         if kw == 0.0 and rng.random() < 0.1:
             kw = rng.choice((-0.005, -0.099, -0.1, -3.0, 0.02))
         session = session.reading(t, kw * scale, POWER, unit)

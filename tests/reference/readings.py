@@ -145,6 +145,13 @@ def chosen(clean, names, how=sum):
     return out
 
 
+def places(clean, names):
+    """The locations of the readings that count."""
+    times = {t for t, _, _ in chosen(clean, names)}
+    mine = [r for r in clean if r.measurand in names and r.t in times]
+    return {min((r for r in mine if r.t == t), key=rank).location for t in times}
+
+
 def phase_counts(clean):
     """Per instant how many phases carry more than 1 A, where single phases are sent."""
     complete = [t for t, _, _ in chosen(clean, CURRENT)]

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tests.reference.readings import BEGIN, END, LOCATIONS, REGISTER, chosen, neighbours
+from tests.reference.readings import BEGIN, END, LOCATIONS, REGISTER, chosen, neighbours, places
 
 
 class Fall(NamedTuple):
@@ -45,6 +45,13 @@ def looks_wrong(register, power, rated_kw):
     rise = sum(max(0.0, b - a) for (_, a, _), (_, b, _) in neighbours(register))
     integral = trapezoids(power)
     return integral > 100 and rise > 0 and (700 < rise / integral < 1400 or 700 < integral / rise < 1400)
+
+
+def register_places(clean, power, rated_kw):
+    """The locations of the register's readings; one where it looks wrong."""
+    if looks_wrong(chosen(clean, REGISTER), power, rated_kw):
+        clean = at_one_location(clean)
+    return places(clean, REGISTER)
 
 
 def at_one_location(clean):

@@ -1,4 +1,4 @@
-"""The four categories as ``docs/categories.md`` defines them, the slow and obvious way.
+"""The categories of delivery and KWH_DECREASE as ``docs/categories.md`` defines them, the slow and obvious way.
 
 Each takes a ``session.Session`` and returns findings (category, start µs, end µs, severity), times since 1970.
 """

@@ -27,10 +27,12 @@ from tests.reference.readings import (
     lower_median,
     neighbours,
     phase_counts,
+    places,
     spelled,
 )
 from tests.reference.register import (
     falls_of,
+    register_places,
     repaired,
     resolution_of,
     rise_of,
@@ -83,6 +85,10 @@ class Session(NamedTuple):
     ended: float | None
     over: bool
     is_dc: bool
+    rated_kw: float | None
+    sends_power: bool
+    drawn: list  # power, else what current says
+    apart: bool  # register and power were measured at more than one location
 
 
 def steps_of_power(power, register, resolution):
@@ -198,6 +204,11 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         or any(w > 43_000 for _, w in imported)
     )
     counts = phase_counts(clean)
+    sends_power = bool(imported)
+    volts_at, usual_v = dict(voltage), lower_median([v for _, v in voltage if v > 90] or [230.0])
+    drawn = imported or [(t, a * volts_at.get(t, usual_v)) for t, a in signal(CURRENT)]
+    measured = [(t, max(w, 0.0)) for t, w in imported]
+    apart = len(register_places(clean, measured, rated_kw) | places(clean, POWER)) > 1
     if not imported and len(register) < 2 and not intervals:
         volts_at = dict(voltage)
         imported = [(t, a * volts_at[t]) for t, a in signal(CURRENT) if t in volts_at]
@@ -244,6 +255,10 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
         ended=seconds(ended_us),
         over=over,
         is_dc=is_dc,
+        rated_kw=rated_kw,
+        sends_power=sends_power,
+        drawn=[(t, max(w, 0.0)) for t, w in drawn],
+        apart=apart,
     )
 
 

@@ -2,13 +2,21 @@
 
 from typing import NamedTuple
 
-from tests.reference import electrical, rules
+from tests.reference import electrical, metering, rules
 from tests.reference.session import energy_until, read
 
 UNIT_US = 15 * 60 * 1_000_000
 WINDOW_US = 24 * UNIT_US
 WORST = ["info", "warning", "critical"]
-YIELDS = {"ENERGY_PIT": ["PHASE_LOSS", "THERMAL_DERATING"]}
+#: What yields to what on the same readings. A register that stands while energy is drawn shows no absence of energy.
+YIELDS = {
+    "ENERGY_PIT": ["PHASE_LOSS", "THERMAL_DERATING", "METER_FROZEN"],
+    "ZERO_SESSION": ["METER_FROZEN"],
+    "CHARGING_EXPECTED": ["METER_FROZEN"],
+    "ENERGY_SPIKE": ["KWH_DECREASE"],
+    "METER_FROZEN": ["KWH_DECREASE", "ENERGY_SPIKE"],
+    "POWER_ENERGY_MISMATCH": ["KWH_DECREASE", "ENERGY_SPIKE", "METER_FROZEN"],
+}
 
 
 class Found(NamedTuple):
@@ -65,7 +73,7 @@ def verdict(readings, **session):
     def unit(t):
         return max(0, min(23, (t - begin) // UNIT_US))
 
-    found = rules.findings_of(s) + electrical.findings_of(s)
+    found = rules.findings_of(s) + electrical.findings_of(s) + metering.findings_of(s)
     anomalies, past = [], []
     for category, start, end, severity in merged(decided(found)):
         if end >= begin:

@@ -88,6 +88,9 @@ def test_the_nasty_sessions_hold_every_category_and_severity() -> None:
         ("ZERO_SESSION", "warning"),
         ("ZERO_SESSION", "info"),
         ("CHARGING_EXPECTED", "warning"),
+        ("ENERGY_SPIKE", "critical"),
+        ("METER_FROZEN", "critical"),
+        ("POWER_ENERGY_MISMATCH", "warning"),
     }
 
 

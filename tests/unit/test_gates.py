@@ -79,6 +79,16 @@ def test_absurd_values_in_one_session_do_not_touch_the_others(absurd: float, mea
     assert [v.is_anomaly for v in together[1::2]] == [True] * 4
 
 
+@pytest.mark.parametrize("kwh", [1e15, 999_999_999_999_999.0, -1e15, 1e12])
+def test_a_register_at_an_absurd_value_may_stand_still(kwh: float) -> None:
+    frozen = charging((30, 11.0)).register(every_s=60, unit="kWh").power(every_s=60)
+    frozen = frozen.altered(REGISTER, lambda at, value: kwh)
+    together = judge_all([PIT, frozen, IDLE])
+    assert together[::2] == [judge(PIT), judge(IDLE)]
+    assert together[1] == judge(frozen, gated=False)
+    assert together[1].is_anomaly
+
+
 def test_a_session_many_years_long_does_not_touch_the_others() -> None:
     endless = charging((30, 11.0)).register(every_s=60).power(every_s=60)
     endless = replace(endless, sent=((946_771_200_000_000, 5.0, POWER, "W", None, None, None), *endless.sent))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chargewatch.features.register import falls, greatest_rise_wh, resolution_wh, steady, tolerance_wh
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
+from chargewatch.features.register import falls, most_power_w, resolution_wh, steady, tolerance_wh
 from tests.reference import register as twin
 
 FIVE_MINUTES = 300.0
@@ -56,9 +57,10 @@ def test_the_tolerance(values: list[float], expected: float) -> None:
 
 
 def test_what_could_be_delivered() -> None:
-    assert greatest_rise_wh(3600, math.nan) == 400_000
-    assert greatest_rise_wh(3600, 10_000) == pytest.approx(11_500)
-    assert greatest_rise_wh(-5, 10_000) == 0
+    assert most_power_w(math.nan) == 400_000
+    assert most_power_w(10_000) == pytest.approx(11_500)
+    tighter = DEFAULT_THRESHOLDS._replace(spike_margin=1.0, spike_any_power_kw=200.0)
+    assert (most_power_w(math.nan, tighter), most_power_w(10_000, tighter)) == (200_000, 10_000)
 
 
 def test_no_fall() -> None:

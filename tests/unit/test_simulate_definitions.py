@@ -14,7 +14,7 @@ import pytest
 from chargewatch.domain.categories import Category
 from chargewatch.simulate import FAULTS, NEAR_MISSES, SimulatedSession, simulate_fleet, simulate_session
 
-FACTORS = {"Wh": 0.001, "kWh": 1.0, "W": 0.001, "kW": 1.0, "A": 1.0, "V": 1.0, "Percent": 1.0}
+FACTORS = {"Wh": 0.001, "kWh": 1.0, "W": 0.001, "kW": 1.0, "A": 1.0, "V": 1.0, "Percent": 1.0, "Celsius": 1.0}
 REGISTER = "Energy.Active.Import.Register"
 INTERVAL = "Energy.Active.Import.Interval"
 POWER = "Power.Active.Import"
@@ -70,7 +70,7 @@ def seen(session: SimulatedSession, *, only_samples: bool = False) -> Seen:
     if offered is None and (amperes := series("Current.Offered")) is not None:
         offered = [a * session.rated_power_kw / max(_offer_a(session), 1e-9) for a in amperes]
     currents = [column for (name, p), column in columns.items() if name == "Current.Import" and p]
-    phases = [sum(column[t] > 0 for column in currents) for t in times] if len(currents) > 1 else None
+    phases = [sum(column[t] > 1 for column in currents) for t in times] if len(currents) > 1 else None
     energy, intervals, target = series(REGISTER), series(INTERVAL), series("Display.TargetSOC")
     if energy is None and intervals is not None:
         energy = [sum(intervals[: i + 1]) for i in range(len(intervals))]
@@ -90,10 +90,10 @@ def seen(session: SimulatedSession, *, only_samples: bool = False) -> Seen:
 
 
 def _offer_a(session: SimulatedSession) -> float:
-    """Amperes that stand for the rated power: 230 V a phase on AC, the battery's voltage on DC."""
+    """Amperes that stand for the rated power: 16 or 32 on AC, at the battery's voltage on DC."""
     if session.kind == "dc":
         return 1000 * session.rated_power_kw / (360 if session.rated_power_kw < 120 else 680)
-    return {3.7: 16, 7.4: 32, 11.0: 16, 22.1: 32}[session.rated_power_kw]
+    return 16 if session.rated_power_kw in (1.9, 3.3, 3.7, 3.8, 4.4, 11.0, 11.5, 13.3) else 32
 
 
 def resolution_kwh(register_wh: list[Decimal]) -> float:

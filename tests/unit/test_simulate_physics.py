@@ -129,6 +129,10 @@ def test_dc_curves_are_flat_and_then_fall() -> None:
 def test_chargers_are_of_the_usual_sizes() -> None:
     rng = np.random.default_rng(6)
     assert {draw_charger(rng, "ac").rated_kw for _ in range(300)} == {3.7, 7.4, 11.0, 22.1}
+    stations = [draw_station(rng, "ac").charger for _ in range(1500)]
+    assert {s.voltage_v for s in stations} == {120.0, 208.0, 230.0, 240.0, 277.0}
+    assert all(s.rated_kw == round(s.phases * s.current_a * s.voltage_v / 1000, 1) for s in stations)
+    assert np.mean([s.voltage_v == 230.0 for s in stations]) > 0.7
     assert {draw_charger(rng, "dc").rated_kw for _ in range(300)} == {50.0, 75.0, 100.0, 150.0, 300.0}
 
 

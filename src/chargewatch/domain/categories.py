@@ -65,7 +65,9 @@ YIELDS_TO: Final[dict[Category, frozenset[Category]]] = {
     Category.POWER_ENERGY_MISMATCH: frozenset(
         {Category.KWH_DECREASE, Category.ENERGY_SPIKE, Category.METER_FROZEN}
     ),
-    Category.CHARGING_EXPECTED: frozenset({Category.ZERO_SESSION}),
-    Category.ENERGY_PIT: frozenset({Category.PHASE_LOSS, Category.THERMAL_DERATING}),
+    # A register that stands while energy is drawn hides no absence of energy.
+    Category.ZERO_SESSION: frozenset({Category.METER_FROZEN}),
+    Category.CHARGING_EXPECTED: frozenset({Category.ZERO_SESSION, Category.METER_FROZEN}),
+    Category.ENERGY_PIT: frozenset({Category.PHASE_LOSS, Category.THERMAL_DERATING, Category.METER_FROZEN}),
     Category.UNUSUAL_PROFILE: frozenset(Category) - {Category.UNUSUAL_PROFILE},
 }

@@ -47,6 +47,7 @@ class Thresholds(NamedTuple):
     frozen_power_kw: float = 1.0
     frozen_shortest_s: float = 600.0
     frozen_tolerances: float = 5.0
+    frozen_steps: float = 1.5
     # POWER_ENERGY_MISMATCH
     mismatch_share: float = 0.2
     mismatch_energy_kwh: float = 0.5
@@ -56,6 +57,10 @@ class Thresholds(NamedTuple):
     spike_margin: float = 1.15
     spike_any_power_kw: float = 400.0
     spike_tolerances: float = 2.0
+    spike_stand_s: float = 300.0
+    spike_inrush: float = 2.0
+    spike_inrush_s: float = 60.0
+    spike_inrush_before: float = 0.5
     # PHASE_LOSS
     phase_lost_a: float = 0.5
     phase_carried_a: float = 3.0

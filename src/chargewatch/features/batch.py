@@ -14,10 +14,9 @@ from chargewatch.features.flow import median
 from chargewatch.features.phases import SideBySide, rows_of
 from chargewatch.features.record import Curve, SessionRecord
 from chargewatch.features.register import (
-    ANY_POWER_W,
-    RATED_MARGIN,
     WH_PER_KWH,
     falls,
+    most_power_w,
     resolution_wh,
     steady,
     tolerance_wh,
@@ -32,7 +31,7 @@ _REGISTER_CODE: Final = MEASURAND_CODES["energy.active.import.register"]
 _DC_VOLTAGE_V: Final = 300.0
 _AC_POWER_W: Final = 43_000.0
 _CLOCK_INSTANTS: Final = 4  # so many clock-aligned readings, and no other, are no stray
-_NOMINAL_V: Final = 230.0
+NOMINAL_V: Final = 230.0
 
 
 class SessionBatch:
@@ -52,6 +51,7 @@ class SessionBatch:
         self.selection: Selection = select(readings, now_us)
         self._notes: dict[int, Counter[NoteCode]] = {}
         self._registers: dict[int, Curve] = {}
+        self._places: dict[int, frozenset[int]] = {}  # of the registers that were drawn anew
         self.suspicious = self._suspicious_registers()
         for s in np.flatnonzero(self.suspicious):
             self._repair(int(s))
@@ -69,14 +69,20 @@ class SessionBatch:
         """The registers that were repaired (Wh), by session."""
         return self._registers
 
+    @cached_property
+    def most_w(self) -> Floats:
+        """The most power that could be delivered, per session."""
+        rated_w, limits = self.sessions.rated_power_w, self.thresholds
+        any_w = limits.spike_any_power_kw * WH_PER_KWH
+        most: Floats = np.where(np.isnan(rated_w), any_w, limits.spike_margin * rated_w)
+        return most
+
     def _suspicious_registers(self) -> Flags:
         """Marks sessions whose register falls or rises by more than could be delivered."""
         register = self.series(Channel.REGISTER)
         owner = np.repeat(np.arange(self.readings.sessions), steps(register.offsets))
         step = steps(register.value)
-        rated = self.sessions.rated_power_w[owner[1:]]
-        limit_w = np.where(np.isnan(rated), ANY_POWER_W, RATED_MARGIN * rated)
-        rise = limit_w * steps(register.at_s) / 3600.0 + 20.0
+        rise = self.most_w[owner[1:]] * steps(register.at_s) / 3600.0 + 20.0
         odd = ((step < 0) | (step > rise)) & (steps(owner) == 0)
         marked = np.zeros(self.readings.sessions, np.bool_)
         marked[owner[1:][odd]] = True
@@ -123,7 +129,7 @@ class SessionBatch:
     def _repair(self, session: int) -> None:
         """Repairs one session's register and notes what was done."""
         notes = self._notes.setdefault(session, Counter())
-        rated_w = RATED_MARGIN * float(self.sessions.rated_power_w[session])
+        most_w = most_power_w(float(self.sessions.rated_power_w[session]), self.thresholds)
         tolerance = self.thresholds.tolerance_kwh * WH_PER_KWH
         series = self.series(Channel.REGISTER)
         rows = slice(int(series.offsets[session]), int(series.offsets[session + 1]))
@@ -135,12 +141,12 @@ class SessionBatch:
             drawn = self._redrawn(session, elsewhere)
             notes[NoteCode.REGISTER_MIXED] += int(drawn != register)
             register = drawn
-        foreign = foreign_ends(register, tolerance, rated_w)
+        foreign = foreign_ends(register, tolerance, most_w)
         notes.update(foreign.values())
         if foreign:
             contexts = sorted({register.context[i] for i in foreign})
             register = self._redrawn(session, elsewhere, contexts)
-        wh, switches = undo_unit_switches(register.at_s, register.wh, tolerance, rated_w)
+        wh, switches = undo_unit_switches(register.at_s, register.wh, tolerance, most_w)
         if switches:
             notes[NoteCode.UNIT_SWITCHED] = switches
         scale = self._scale(session, register.at_s, wh)
@@ -172,6 +178,7 @@ class SessionBatch:
         single = one_session(self.readings, session)
         foreign = (single.measurand == _REGISTER_CODE) & np.isin(single.context, contexts)
         series = select(single, self.now_us, dropped | foreign).series[Channel.REGISTER]
+        self._places[session] = _places(series, 0)
         return RegisterReadings(series.at_s.tolist(), series.value.tolist(), series.context.tolist())
 
     def _scale(self, session: int, at_s: list[float], wh: list[float]) -> float:
@@ -196,6 +203,8 @@ class SessionBatch:
         soc = self.curve(session, Channel.SOC)
         is_dc = self._is_dc(session, voltage)
         power = self.curve(session, Channel.POWER)
+        drawn = power if power.at_s else _drawn_w(current, voltage)
+        sends_power = bool(power.at_s)
         if not power.at_s and len(register.at_s) < 2 and not self.curve(session, Channel.INTERVAL).at_s:
             power = _product(current, voltage)
         rows = self.series(Channel.CURRENT)
@@ -214,6 +223,7 @@ class SessionBatch:
             register=register,
             interval=self.curve(session, Channel.INTERVAL),
             power=Curve(power.at_s, [max(w, 0.0) for w in power.value]),
+            drawn_w=Curve(drawn.at_s, [max(w, 0.0) for w in drawn.value]),
             soc=_sane_soc(soc),
             target_soc=_sane_soc(self.curve(session, Channel.TARGET_SOC)),
             offered_w=self._offered(session, voltage, counted, is_dc),
@@ -230,8 +240,17 @@ class SessionBatch:
                 temperature=rows_of(self.temperatures, session),
             ),
             is_dc=is_dc,
+            sends_power=sends_power,
+            metered_apart=self._metered_apart(session),
             thresholds=self.thresholds,
         )
+
+    def _metered_apart(self, session: int) -> bool:
+        """Tells whether the readings chosen for the register and for power come from more than one location."""
+        places = self._places.get(session)
+        if places is None:
+            places = _places(self.series(Channel.REGISTER), session)
+        return len(places | _places(self.series(Channel.POWER), session)) > 1
 
     def _export_w(self, session: int, power: Curve) -> Curve:
         """Returns power to the grid: the measured one and, where import is measured as negative, that."""
@@ -275,8 +294,7 @@ class SessionBatch:
         current = self.curve(session, Channel.CURRENT_OFFERED)
         if not current.at_s:
             return current
-        measured = [v for v in voltage.value if v > 90.0]
-        volts = median(measured) if measured else _NOMINAL_V
+        volts = _usual_v(voltage)
         count = 1.0 if is_dc else max([n for _, n in phases] + [1.0])
         return Curve(current.at_s, [a * volts * count for a in current.value])
 
@@ -328,9 +346,27 @@ def _curve(series: Series, session: int) -> Curve:
     return Curve(series.at_s[cut].tolist(), series.value[cut].tolist())
 
 
+def _places(series: Series, session: int) -> frozenset[int]:
+    """Returns the codes of the locations at which one session's readings of a channel were taken."""
+    cut = slice(int(series.offsets[session]), int(series.offsets[session + 1]))
+    return frozenset(series.location[cut].tolist())
+
+
 def _sane_soc(soc: Curve) -> Curve:
     pairs = [(at, v) for at, v in zip(*soc, strict=True) if 0.0 < v <= 100.0]
     return Curve([at for at, _ in pairs], [v for _, v in pairs])
+
+
+def _drawn_w(current: Curve, voltage: Curve) -> Curve:
+    """Returns the power that current says: times the voltage at that instant, else the session's usual one."""
+    volts = dict(zip(*voltage, strict=True))
+    usual = _usual_v(voltage)
+    return Curve(current.at_s, [a * volts.get(at, usual) for at, a in zip(*current, strict=True)])
+
+
+def _usual_v(voltage: Curve) -> float:
+    measured = [v for v in voltage.value if v > 90.0]
+    return median(measured) if measured else NOMINAL_V
 
 
 def _product(current: Curve, voltage: Curve) -> Curve:

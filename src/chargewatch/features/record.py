@@ -1,6 +1,5 @@
 """The record of one session: every channel as a curve, repaired, with what is declared about the session."""
 
-import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +9,12 @@ from chargewatch.domain.thresholds import Thresholds
 from chargewatch.features import flow as flows
 from chargewatch.features.flow import Step
 from chargewatch.features.phases import SideBySide
+from chargewatch.features.power_bounds import PowerBounds
 from chargewatch.features.register import (
-    ANY_POWER_W,
-    RATED_MARGIN,
     WH_PER_KWH,
     Fall,
     falls,
+    most_power_w,
     resolution_wh,
     steady,
     tolerance_wh,
@@ -49,7 +48,9 @@ class SessionRecord:
     ``connected_s`` is how long the vehicle was connected as far as readings and declared times show;
     ``register`` is repaired but still falls where the meter fell. ``offered_w`` is the power on offer.
     ``export_w`` is power to the grid, exported or as negative import. ``current`` (A, of phases the
-    sum) and ``voltage`` (V, of phases the mean) are as sent.
+    sum) and ``voltage`` (V, of phases the mean) are as sent. ``drawn_w`` is measured power, else what current
+    says; ``sends_power`` tells whether power was sent. ``metered_apart``: the register and power were not
+    measured at one location throughout.
     """
 
     first_us: int
@@ -62,6 +63,7 @@ class SessionRecord:
     register: Curve
     interval: Curve
     power: Curve
+    drawn_w: Curve
     soc: Curve
     target_soc: Curve
     offered_w: Curve
@@ -73,6 +75,8 @@ class SessionRecord:
     voltage: Curve
     side_by_side: SideBySide
     is_dc: bool
+    sends_power: bool
+    metered_apart: bool
     thresholds: Thresholds
 
     @cached_property
@@ -87,10 +91,25 @@ class SessionRecord:
         least_wh = self.thresholds.tolerance_kwh * WH_PER_KWH
         return tolerance_wh(self.register.value, self.resolution_wh, least_wh)
 
+    @property
+    def most_w(self) -> float:
+        """The most power that could be delivered."""
+        return most_power_w(self.rated_power_w, self.thresholds)
+
+    @property
+    def grain_wh(self) -> float:
+        """What the register may hide between two of its readings: ``tol``, and its steps as far as seen."""
+        return max(self.tolerance_wh, self.resolution_wh)
+
+    @cached_property
+    def power_bounds(self) -> PowerBounds:
+        """What was delivered at least and at most, as the power that was drawn allows."""
+        return PowerBounds(*self.drawn_w, self.most_w)
+
     @cached_property
     def falls(self) -> list[Fall]:
         """Where the register falls; positions are those in ``register``."""
-        return falls(self.register.at_s, self.register.value, self.tolerance_wh, self.rated_power_w)
+        return falls(self.register.at_s, self.register.value, self.tolerance_wh, self.most_w)
 
     @cached_property
     def steady_register(self) -> Curve:
@@ -117,8 +136,8 @@ class SessionRecord:
             return flows.power_steps(self.power.at_s, self.power.value, register, self.resolution_wh)
         if self.flow_source == "register":
             curve = self.steady_register
-            rated_w = self.rated_power_w if math.isfinite(self.rated_power_w) else 0.0
-            most_w = max(ANY_POWER_W, RATED_MARGIN * rated_w)  # a rated power set too low hides no delivery
+            any_w = self.thresholds.spike_any_power_kw * WH_PER_KWH
+            most_w = max(any_w, self.most_w)  # a rated power set too low hides no delivery
             return flows.register_steps(curve.at_s, curve.value, self.resolution_wh, most_w)
         if self.flow_source == "interval":
             return flows.interval_steps(self.interval.at_s, self.interval.value)

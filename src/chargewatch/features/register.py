@@ -1,14 +1,15 @@
 """The energy register of one session: its resolution, where it falls, and its course without drop-outs."""
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
-WH_PER_KWH: Final = 1000.0
-#: More than any charger delivers, where the rated power is not known.
-ANY_POWER_W: Final = 400_000.0
-RATED_MARGIN: Final = 1.15
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 
+WH_PER_KWH: Final = 1000.0
+
+_ANY_POWER_W: Final = DEFAULT_THRESHOLDS.spike_any_power_kw * WH_PER_KWH
 _COARSE_WH: Final = 100.0
 _TELLING_VALUES: Final = 6
 
@@ -45,16 +46,20 @@ def tolerance_wh(values: Sequence[float], resolution: float, least_wh: float) ->
     return max(resolution, least_wh)
 
 
-def greatest_rise_wh(seconds: float, rated_power_w: float) -> float:
-    """Returns the most energy that could be imported in ``seconds``; NaN as rated power means unknown."""
-    power_w = RATED_MARGIN * rated_power_w if rated_power_w == rated_power_w else ANY_POWER_W
-    return power_w * max(seconds, 0.0) / 3600.0
+def most_power_w(rated_power_w: float, limits: Thresholds = DEFAULT_THRESHOLDS) -> float:
+    """Returns the most power that could be delivered; NaN as rated power means unknown."""
+    if math.isnan(rated_power_w):
+        return limits.spike_any_power_kw * WH_PER_KWH
+    return limits.spike_margin * rated_power_w
 
 
 def falls(
-    at_s: Sequence[float], wh: Sequence[float], tolerance_wh: float, rated_power_w: float = float("nan")
+    at_s: Sequence[float], wh: Sequence[float], tolerance_wh: float, most_w: float = _ANY_POWER_W
 ) -> list[Fall]:
-    """Finds where the register (``wh`` at ``at_s``, in order of time) falls by more than ``tolerance_wh``."""
+    """Finds where the register (``wh`` at ``at_s``, in order of time) falls by more than ``tolerance_wh``.
+
+    ``most_w`` is the most power that could be delivered.
+    """
     if all(a <= b for a, b in zip(wh, wh[1:], strict=False)):
         return []
     found: list[Fall] = []
@@ -73,7 +78,7 @@ def falls(
             if back is not None:
                 fall = Fall(peak, position, back - 1, back, "drop_out")
             else:
-                fall = _lasting(at_s, wh, peak, position, tolerance_wh, rated_power_w, fastest[peak])
+                fall = _lasting(at_s, wh, peak, position, tolerance_wh, most_w, fastest[peak])
             found.append(fall)
             begin = peak = position = fall.end if fall.back is None else fall.back
         position += 1
@@ -86,7 +91,7 @@ def _lasting(
     peak: int,
     low: int,
     tolerance_wh: float,
-    rated_power_w: float,
+    most_w: float,
     fastest: float,
 ) -> Fall:
     """Describes a fall after which the register does not come back; ``fastest`` is its highest pace before."""
@@ -94,7 +99,7 @@ def _lasting(
     while end + 1 < len(wh) and wh[end + 1] < wh[end] - tolerance_wh:
         end += 1
     seconds = at_s[end] - at_s[peak]
-    could_rise = 1.5 * fastest * seconds if fastest > 0 else greatest_rise_wh(seconds, rated_power_w)
+    could_rise = 1.5 * fastest * seconds if fastest > 0 else most_w * seconds / 3600.0
     could_rise += tolerance_wh
     if any(wrap / 2 <= wh[peak] < wrap and 0.0 <= wh[end] + wrap - wh[peak] <= could_rise for wrap in _WRAPS):
         return Fall(peak, low, end, None, "wrap")

@@ -15,7 +15,6 @@ BEGIN: Final = CONTEXT_CODES["transaction.begin"]
 END: Final = CONTEXT_CODES["transaction.end"]
 _SENTINELS_WH: Final = frozenset({float(2**31 - 1), float(2**32 - 1)})
 _SCALE: Final = 1000.0
-_ANY_POWER_W: Final = 400_000.0
 _SLACK_WH: Final = 500.0
 
 
@@ -27,15 +26,14 @@ class RegisterReadings(NamedTuple):
     context: list[int]
 
 
-def foreign_ends(register: RegisterReadings, tolerance_wh: float, power_w: float) -> dict[int, NoteCode]:
+def foreign_ends(register: RegisterReadings, tolerance_wh: float, limit_w: float) -> dict[int, NoteCode]:
     """Finds readings at Transaction.Begin and .End that do not belong to the register of the samples.
 
-    ``power_w`` is the most that the charger can deliver (NaN: not known). Returns position → note.
+    ``limit_w`` is the most power that could be delivered. Returns position → note.
     """
     samples = [i for i, code in enumerate(register.context) if code not in (BEGIN, END)]
     if not samples:
         return _sentinels(register)
-    limit_w = power_w if math.isfinite(power_w) else _ANY_POWER_W
     found: dict[int, NoteCode] = {}
     for i in range(samples[0]):
         note = None
@@ -100,13 +98,12 @@ def _is_foreign_end(
 
 
 def undo_unit_switches(
-    at_s: Sequence[float], wh: Sequence[float], tolerance_wh: float, power_w: float
+    at_s: Sequence[float], wh: Sequence[float], tolerance_wh: float, limit_w: float
 ) -> tuple[list[float], int]:
     """Rescales the register where it continues 1000 times larger or smaller; returns it and the switches.
 
-    ``power_w`` is the most that the charger can deliver (NaN: not known).
+    ``limit_w`` is the most power that could be delivered.
     """
-    limit_w = power_w if math.isfinite(power_w) else _ANY_POWER_W
     repaired = [wh[0]] if wh else []
     scale = 1.0
     switches = 0

@@ -50,7 +50,8 @@ class Series(NamedTuple):
     """One channel of S sessions: rows ``offsets[s]:offsets[s + 1]`` in order of time.
 
     ``at_s`` is in seconds since the session's first sane reading, ``value`` in the channel's unit.
-    ``phases`` is the number of phases that carry current, -1 where only a total was sent.
+    ``phases`` is the number of phases that carry current, -1 where only a total was sent; ``location`` is the
+    OCPP location code of the reading that was chosen.
     """
 
     offsets: Integers
@@ -58,6 +59,7 @@ class Series(NamedTuple):
     value: Floats
     context: Codes
     phases: Codes
+    location: Codes
 
 
 class Selection(NamedTuple):
@@ -306,9 +308,11 @@ def _split(
     """Cuts rows sorted by channel and session into one series per channel."""
     sessions = columns.sessions
     at_s = (columns.at_us[rows] - first_us[group % sessions]) / 1e6
-    context = columns.context[rows]
+    context, location = columns.context[rows], columns.location[rows]
     bounds = np.searchsorted(group, np.arange(_CHANNELS * sessions + 1))
-    nothing = Series(np.zeros(sessions + 1, np.int64), at_s[:0], value[:0], context[:0], active[:0])
+    nothing = Series(
+        np.zeros(sessions + 1, np.int64), at_s[:0], value[:0], context[:0], active[:0], location[:0]
+    )
     series = []
     for channel in range(_CHANNELS):
         part = bounds[channel * sessions : (channel + 1) * sessions + 1]
@@ -316,5 +320,6 @@ def _split(
         if cut.start == cut.stop:
             series.append(nothing)
             continue
-        series.append(Series(part - part[0], at_s[cut], value[cut], context[cut], active[cut]))
+        offsets = part - part[0]
+        series.append(Series(offsets, at_s[cut], value[cut], context[cut], active[cut], location[cut]))
     return tuple(series)

@@ -8,6 +8,9 @@ import numpy as np
 from chargewatch.simulate.records import Kind, Span
 from chargewatch.simulate.vehicles import PHASE_VOLTAGE_KV, Vehicle
 
+NOMINAL_V: Final = (120.0, 208.0, 230.0, 240.0, 277.0)
+"""Nominal voltages between phase and neutral, or at a one-phase outlet."""
+
 LOWEST_CURRENT_A: Final = 6.0
 """IEC 61851-1: a car may draw nothing when less than 6 A are offered."""
 
@@ -21,6 +24,7 @@ _MANAGED_SHARE: Final = {"ac": 0.2, "dc": 0.06}
 class Charger:
     """A station's hardware. DC: ``phases`` is 0 and ``current_a`` the DC cable's limit.
 
+    ``voltage_v`` is the nominal one of a phase (AC).
     ``rated_known``: the operator declares the rated power.
     """
 
@@ -29,6 +33,7 @@ class Charger:
     phases: int
     current_a: float
     managed: bool
+    voltage_v: float = 1000.0 * PHASE_VOLTAGE_KV
     rated_known: bool = True
 
     def lowest_share(self) -> float:
@@ -43,7 +48,9 @@ class Charger:
         """The highest power (kW) with ``vehicle`` when everything is offered."""
         if self.kind == "dc":
             return min(self.rated_kw, vehicle.peak_kw)
-        return self.phases_with(vehicle) * min(self.current_a, vehicle.current_a) * PHASE_VOLTAGE_KV
+        phases = self.phases_with(vehicle)
+        by_current = phases * min(self.current_a, vehicle.current_a) * self.voltage_v / 1000.0
+        return min(by_current, vehicle.peak_kw * phases / vehicle.phases)
 
 
 def draw_charger(rng: np.random.Generator, kind: Kind) -> Charger:
@@ -63,9 +70,12 @@ def dc_voltage_v(rated_kw: float) -> float:
     return 360.0 if rated_kw < 120 else 680.0
 
 
-def ac_charger(phases: int, current_a: float, *, managed: bool) -> Charger:
+def ac_charger(
+    phases: int, current_a: float, *, managed: bool, voltage_v: float = 1000.0 * PHASE_VOLTAGE_KV
+) -> Charger:
     """An AC station with ``current_a`` on each of ``phases``."""
-    return Charger("ac", round(phases * current_a * PHASE_VOLTAGE_KV, 1), phases, current_a, managed)
+    rated_kw = round(phases * current_a * voltage_v / 1000.0, 1)
+    return Charger("ac", rated_kw, phases, current_a, managed, voltage_v)
 
 
 def managed_offers(

@@ -132,7 +132,7 @@ FROZEN_MECHANISMS: Final = (
     Mechanism("stuck_intermittently", _COUNTED, _long_charging, _intermittently, held_out=True),
     Mechanism(
         "stuck_without_power",
-        Needs(register=True, power=False, current=True, voltage=True, resolution_at_most_wh=100),
+        Needs(register=True, power=False, current=True, voltage="neutral", resolution_at_most_wh=100),
         _charging,
         _to_end,
         held_out=True,

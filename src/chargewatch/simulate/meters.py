@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chargewatch.simulate.behaviour import Restrictions
-from chargewatch.simulate.chargers import Charger, dc_voltage_v
+from chargewatch.simulate.chargers import Charger
+from chargewatch.simulate.electrics import (
+    PLAIN_ELECTRICS,
+    Electrics,
+    pack_volts,
+    phase_shares,
+    phase_volts,
+    sensor_temperatures,
+    with_residuals,
+)
 from chargewatch.simulate.records import GRID_S, Floats, Integers, Kind
 from chargewatch.simulate.truth import Truth
 
@@ -43,6 +52,7 @@ class Meter:
         terse: leaves out location and the context of periodic samples.
         noise: standard deviation of a power reading, relative.
         loss, late, repeated: share of the messages.
+        electrics: how voltage, current and temperature are shown.
     """
 
     sampling_s: float
@@ -62,6 +72,7 @@ class Meter:
     loss: float
     late: float
     repeated: float
+    electrics: Electrics = PLAIN_ELECTRICS
 
     def restrictions(self) -> Restrictions:
         """What an ordinary visit must keep to, so that these readings do not make it look like a fault."""
@@ -74,7 +85,8 @@ class Observed:
     """What the meter shows, in order of time. Every array has shape (n,); None: not sent.
 
     ``at_ms`` are milliseconds since plugging in. ``register_wh`` is a multiple of the resolution.
-    ``phase_power_kw``, ``current_a``, ``voltage_v``: shape (k, n), a row a phase, or one row on DC.
+    ``phase_power_kw``, ``current_a``, ``voltage_v``: shape (k, n), a row a phase in the order in which cars use
+    them, or one row on DC; the voltages are those against neutral. ``temperature_c``: by location.
     ``power_location``: where power is measured, when not at the outlet. ``held_back``: messages from one number
     to before another are sent after all that follow within the same time again.
     """
@@ -95,6 +107,7 @@ class Observed:
     extra: dict[str, Floats] = field(default_factory=dict)
     register_factor: Floats | None = None
     sends_export: bool = False
+    temperature_c: dict[str, Floats] = field(default_factory=dict)
     power_location: str | None = None
     held_back: tuple[int, int] | None = None
 
@@ -195,7 +208,11 @@ def observe(
         exported_kwh=np.interp(edge, edges, truth.exported_kwh),
         export_kw=truth.export_kw[step],
     )
-    _add_electrics(observed, power, truth.phases[step], charger, meter, rng)
+    _add_electrics(observed, power, truth, step, edge, charger, meter, rng)
+    if meter.electrics.sensors:
+        observed.temperature_c = sensor_temperatures(
+            truth, observed.at_s(), energy, charger, meter.electrics, starts_at, rng
+        )
     return observed
 
 
@@ -233,7 +250,9 @@ def _instants(
 def _add_electrics(
     observed: Observed,
     power_kw: Floats,
-    phases: NDArray[np.int64],
+    truth: Truth,
+    step: Integers,
+    edge: Floats,
     charger: Charger,
     meter: Meter,
     rng: np.random.Generator,
@@ -241,19 +260,22 @@ def _add_electrics(
     """Adds voltage, current and power by phase. P and V·I differ by up to 4 %, as real meters do."""
     if not (meter.current or meter.voltage or meter.power == "phases"):
         return
-    rows, count = max(charger.phases, 1), len(power_kw)
+    electrics = meter.electrics
     if charger.kind == "dc":
-        volts = dc_voltage_v(charger.rated_kw) * (1.0 + 0.08 * np.linspace(0, 1, count))[None, :]
-        shares = np.ones((1, count))
+        volts = pack_volts(truth, edge, charger)
+        shares = np.ones((1, len(step)))
     else:
-        volts = 230.0 * rng.uniform(0.97, 1.03) + rng.normal(0.0, 0.6, size=(rows, count))
-        used = np.arange(rows)[:, None] < phases[None, :]
-        shares = used / np.maximum(phases, 1)[None, :]
+        volts = phase_volts(truth, step, charger, rng)
+        rows = len(volts)
+        uneven = 1.0 + electrics.imbalance * rng.uniform(-1, 1, size=rows) if electrics.imbalance else None
+        shares = phase_shares(truth, step, rows, uneven)
+        volts *= 1.0 - electrics.sag * 1000.0 * power_kw * shares / (charger.voltage_v * charger.current_a)
     offset = rng.uniform(0.97, 1.03)
     if meter.voltage:
         observed.voltage_v = np.round(volts, 1)
     if meter.current:
-        observed.current_a = np.round(1000.0 * offset * power_kw[None, :] * shares / volts, 2)
+        amperes = 1000.0 * offset * power_kw[None, :] * shares / volts
+        observed.current_a = np.round(with_residuals(amperes, electrics, rng), 2)
     if meter.power == "phases":
         observed.phase_power_kw = _rounded_power(power_kw[None, :] * shares, meter)
         observed.power_kw = observed.phase_power_kw.sum(axis=0)
@@ -282,4 +304,5 @@ def keep(observed: Observed, kept: NDArray[np.bool_]) -> Observed:
         export_kw=observed.export_kw[kept],
         extra={name: values[kept] for name, values in observed.extra.items()},
         register_factor=cut(observed.register_factor),
+        temperature_c={sensor: values[kept] for sensor, values in observed.temperature_c.items()},
     )

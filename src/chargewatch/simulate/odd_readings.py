@@ -134,7 +134,11 @@ READING_MECHANISMS: Final = (
     Mechanism("slow_start", _SEEN._replace(kind="ac"), _slow_start),
     Mechanism("soc_stands_and_leaps", _SEEN._replace(soc=True), _usual, _soc_stands_and_leaps, held_out=True),
     Mechanism(
-        "voltage_wanders", _SEEN._replace(kind="ac", voltage=True), _usual, _voltage_wanders, held_out=True
+        "voltage_wanders",
+        _SEEN._replace(kind="ac", voltage="neutral"),
+        _usual,
+        _voltage_wanders,
+        held_out=True,
     ),
     Mechanism(
         "phases_trade",

@@ -10,13 +10,12 @@ from typing import Final
 
 import numpy as np
 
-from chargewatch.domain.vocabulary import DEFAULT_LOCATION, DEFAULT_UNITS, Measurand
+from chargewatch.domain.vocabulary import DEFAULT_LOCATION, Measurand
 from chargewatch.simulate.chargers import Charger
+from chargewatch.simulate.electrics import current_rows, phase_power_rows, voltage_rows
 from chargewatch.simulate.meters import Meter, Observed
 from chargewatch.simulate.records import Floats, Integers, SimulatedReading
 
-_PHASES: Final = ("L1", "L2", "L3")
-_NEUTRAL_PHASES: Final = ("L1-N", "L2-N", "L3-N")
 _ENERGY_DECIMALS: Final = {1: 3, 10: 2, 100: 1, 1000: 0}
 _UNIT_OF_EXTRA: Final = {
     Measurand.ENERGY_ACTIVE_IMPORT_INTERVAL: "Wh",
@@ -75,21 +74,22 @@ def _columns(
     if observed.register_wh is not None:
         texts = _register_texts(observed.register_wh, observed.register_factor, meter)
         yield sender.column(texts, Measurand.ENERGY_ACTIVE_IMPORT_REGISTER, meter.energy_unit)
-    yield from _power_columns(sender, observed, meter)
+    yield from _power_columns(sender, observed, charger, meter)
     if meter.offered == "current":
         yield sender.column(_fixed(observed.offered_a, 1), Measurand.CURRENT_OFFERED, "A")
     elif meter.offered == "power":
         yield sender.column(
             _power_texts(observed.offered_kw, meter), Measurand.POWER_OFFERED, meter.power_unit
         )
-    for values, measurand, decimals in (
-        (observed.current_a, Measurand.CURRENT_IMPORT, 2),
-        (observed.voltage_v, Measurand.VOLTAGE, 1),
-    ):
-        if values is not None:
-            names = _NEUTRAL_PHASES if measurand is Measurand.VOLTAGE else _PHASES
-            for phase, row in zip(names if charger.kind == "ac" else (None,), values, strict=False):
-                yield sender.column(_fixed(row, decimals), measurand, DEFAULT_UNITS[measurand], phase)
+    if observed.current_a is not None:
+        for phase, row in current_rows(observed.current_a, charger, meter.electrics):
+            yield sender.column(_fixed(row, 2), Measurand.CURRENT_IMPORT, "A", phase)
+    if observed.voltage_v is not None:
+        for phase, row in voltage_rows(observed.voltage_v, charger, meter.electrics):
+            yield sender.column(_fixed(row, 1), Measurand.VOLTAGE, "V", phase)
+    for sensor, values in observed.temperature_c.items():
+        texts = _fixed(values, 0 if meter.electrics.coarse_celsius else 1)
+        yield sender.column(texts, Measurand.TEMPERATURE, "Celsius", location=sensor)
     if observed.soc is not None:
         yield sender.column(
             _fixed(observed.soc, 0), Measurand.SOC, "Percent", location=None if meter.terse else "EV"
@@ -105,9 +105,11 @@ def _columns(
         yield sender.column(_fixed(figures, 0), measurand, _UNIT_OF_EXTRA[measurand])
 
 
-def _power_columns(sender: _Sender, observed: Observed, meter: Meter) -> Iterator[list[SimulatedReading]]:
+def _power_columns(
+    sender: _Sender, observed: Observed, charger: Charger, meter: Meter
+) -> Iterator[list[SimulatedReading]]:
     if observed.phase_power_kw is not None:
-        for phase, row in zip(_PHASES, observed.phase_power_kw, strict=True):
+        for phase, row in phase_power_rows(observed.phase_power_kw, charger, meter.electrics):
             yield sender.column(
                 _power_texts(row, meter), Measurand.POWER_ACTIVE_IMPORT, meter.power_unit, phase
             )

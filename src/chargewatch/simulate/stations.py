@@ -5,11 +5,21 @@ show; otherwise the readings that it sends would give the fault away.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from chargewatch.simulate.chargers import Charger, ac_charger, draw_charger
+from chargewatch.simulate.electrics import (
+    CAR_SENSORS,
+    CHARGER_SENSORS,
+    Electrics,
+    Sensor,
+    VoltageForm,
+    draw_electrics,
+    draw_nominal_v,
+    fitting,
+)
 from chargewatch.simulate.meters import SAMPLINGS_S, Meter, draw_meter
 from chargewatch.simulate.records import Kind
 
@@ -23,7 +33,11 @@ class Station:
 
 
 class Needs(NamedTuple):
-    """What a station must be and send. None: it does not matter."""
+    """What a station must be and send. None: it does not matter.
+
+    ``current``: a reading a phase. ``voltage``: against neutral at each phase, between lines, or (DC)
+    at the outlet; False: not sent. ``temperature``: taken at the charger, or in the car.
+    """
 
     kind: Kind | None = None
     phases: int | None = None
@@ -34,18 +48,24 @@ class Needs(NamedTuple):
     soc: bool | None = None
     offered: bool | None = None
     current: bool | None = None
-    voltage: bool | None = None
     begin_end: bool | None = None
     clock_aligned: bool | None = None
     watt_hours: bool | None = None
     sampling_at_most_s: float | None = None
     resolution_at_most_wh: int | None = None
+    voltage: Literal["neutral", "lines", "outlet"] | bool | None = None
+    temperature: Literal["charger", "car"] | None = None
+    nominal_v: float | None = None
 
 
 def draw_station(rng: np.random.Generator, kind: Kind) -> Station:
     """Draws a station."""
     charger = draw_charger(rng, kind)
-    return Station(charger, draw_meter(rng, charger))
+    meter, habits = draw_meter(rng, charger), rng.spawn(1)[0]
+    if kind == "ac":
+        volts = draw_nominal_v(habits, charger.phases, charger.current_a)
+        charger = ac_charger(charger.phases, charger.current_a, managed=charger.managed, voltage_v=volts)
+    return Station(charger, replace(meter, electrics=draw_electrics(habits, charger)))
 
 
 def meets(station: Station, needs: Needs) -> bool:
@@ -60,8 +80,10 @@ def meets(station: Station, needs: Needs) -> bool:
         (needs.power, meter.power != "none"),
         (needs.soc, meter.soc),
         (needs.offered, meter.offered != "none"),
-        (needs.current, meter.current),
-        (needs.voltage, meter.voltage),
+        (needs.current, _phase_currents(station)),
+        (needs.voltage, _voltage_sent(station, needs.voltage)),
+        (needs.temperature, _temperature_sent(meter.electrics)),
+        (needs.nominal_v, charger.voltage_v),
         (needs.begin_end, meter.begin_end),
         (needs.clock_aligned, meter.clock_aligned),
         (needs.watt_hours, meter.energy_unit == "Wh"),
@@ -73,6 +95,28 @@ def meets(station: Station, needs: Needs) -> bool:
     return not (slow or coarse)
 
 
+def _phase_currents(station: Station) -> bool:
+    return station.meter.current and station.meter.electrics.current == "phases"
+
+
+def _voltage_sent(station: Station, wanted: str | bool | None) -> str | bool:
+    """How voltage is sent, in the words of what is wanted."""
+    if not station.meter.voltage or isinstance(wanted, bool):
+        return station.meter.voltage
+    if station.charger.kind == "dc":
+        return "outlet"
+    form, one_phase = station.meter.electrics.voltage, station.charger.phases == 1
+    if form in ("neutral", "phases") or (form == "plain" and one_phase):
+        return "neutral"
+    return form
+
+
+def _temperature_sent(electrics: Electrics) -> str | None:
+    if not electrics.sensors:
+        return None
+    return "car" if electrics.sensors[0] in CAR_SENSORS else "charger"
+
+
 def adapted(station: Station, needs: Needs, rng: np.random.Generator) -> Station:
     """Returns the station changed where it does not meet ``needs`` (``needs.kind`` must fit already)."""
     charger, meter = station.charger, station.meter
@@ -82,7 +126,12 @@ def adapted(station: Station, needs: Needs, rng: np.random.Generator) -> Station
         charger = replace(charger, managed=needs.managed)
     if needs.phases is not None and needs.phases != charger.phases:
         charger = ac_charger(needs.phases, float(rng.choice((16.0, 32.0))), managed=charger.managed)
-    return Station(charger, _adapted_meter(meter, charger, needs))
+    if needs.nominal_v is not None and needs.nominal_v != charger.voltage_v:
+        charger = ac_charger(
+            charger.phases, charger.current_a, managed=charger.managed, voltage_v=needs.nominal_v
+        )
+    meter = _adapted_meter(meter, charger, needs)
+    return Station(charger, _adapted_electrics(meter, charger, needs, rng))
 
 
 def _adapted_meter(meter: Meter, charger: Charger, needs: Needs) -> Meter:
@@ -101,6 +150,24 @@ def _adapted_meter(meter: Meter, charger: Charger, needs: Needs) -> Meter:
     return meter
 
 
+def _adapted_electrics(meter: Meter, charger: Charger, needs: Needs, rng: np.random.Generator) -> Meter:
+    electrics = meter.electrics
+    if needs.current and electrics.current != "phases":
+        electrics = replace(electrics, current="phases")
+    if needs.voltage is not None:
+        meter = replace(meter, voltage=bool(needs.voltage))
+    wanted = "outlet" if charger.kind == "dc" else needs.voltage
+    if wanted in ("neutral", "lines") and _voltage_sent(Station(charger, meter), wanted) != wanted:
+        form: VoltageForm = "neutral" if wanted == "neutral" else "lines"
+        electrics = replace(electrics, voltage=form)
+    if needs.temperature is not None and _temperature_sent(electrics) != needs.temperature:
+        places: tuple[Sensor, ...] = CAR_SENSORS if needs.temperature == "car" else CHARGER_SENSORS
+        electrics = replace(electrics, sensors=(places[int(rng.integers(len(places)))],))
+    if not fitting(electrics, charger.phases):
+        electrics = replace(electrics, voltage="neutral", current="phases")
+    return replace(meter, electrics=electrics)
+
+
 def _with_quantities(meter: Meter, needs: Needs) -> Meter:
     """Adds or leaves out what is sent."""
     if needs.register is not None and (meter.register != "none") != needs.register:
@@ -115,5 +182,4 @@ def _with_quantities(meter: Meter, needs: Needs) -> Meter:
         meter = replace(meter, energy_unit="Wh" if needs.watt_hours else "kWh")
     soc = meter.soc if needs.soc is None else needs.soc
     current = meter.current if needs.current is None else needs.current
-    voltage = meter.voltage if needs.voltage is None else needs.voltage
-    return replace(meter, soc=soc, current=current, voltage=voltage)
+    return replace(meter, soc=soc, current=current)

@@ -25,18 +25,42 @@ class Course:
         cap_kw: an upper limit of the power on the car's side.
         offer: share of its rated power that the station offers.
         phases: phases in use, when other than the usual ones.
+        lost: phases that carry nothing, as bits (1, 2, 4 for the first, second, third in use).
+        volts: share of the usual voltage on each phase; a lower voltage lowers the power.
+        celsius: what the first sensor shows, as points in time (seconds) and °C.
+        pack_v: voltage of the battery of a DC car, as points of SoC and V.
     """
 
     acceptance: tuple[Span, ...] = ()
     cap_kw: tuple[Span, ...] = ()
     offer: tuple[Span, ...] = ()
     phases: tuple[Span, ...] = ()
+    lost: tuple[Span, ...] = ()
+    volts: tuple["Volts", ...] = ()
+    celsius: "Points | None" = None
+    pack_v: "Points | None" = None
+
+
+class Volts(NamedTuple):
+    """Shares of the usual voltage, by phase, that hold from ``start_s`` until before ``end_s``."""
+
+    start_s: float
+    end_s: float
+    shares: tuple[float, float, float]
+
+
+class Points(NamedTuple):
+    """Points of a course, between which it is straight: where, and what."""
+
+    at: tuple[float, ...]
+    values: tuple[float, ...]
 
 
 class Truth(NamedTuple):
     """A session's course over n steps of ``GRID_S``.
 
-    ``power_kw``, ``export_kw``, ``offered_kw`` and ``phases``: shape (n,), constant within a step.
+    ``power_kw``, ``export_kw``, ``offered_kw``, ``phases`` and ``lost``: shape (n,), constant within a step;
+    ``volts``: shape (3, n). ``lost`` and ``volts`` are None where nothing is lost or out of the usual.
     ``energy_kwh``, ``exported_kwh`` and ``soc``: shape (n + 1,), at the steps' edges.
     """
 
@@ -49,6 +73,10 @@ class Truth(NamedTuple):
     soc: Floats
     charge_end_s: float
     ended_s: float
+    lost: NDArray[np.int64] | None = None
+    volts: Floats | None = None
+    celsius: Points | None = None
+    pack_v: Points | None = None
 
 
 def drive(charger: Charger, vehicle: Vehicle, visit: Visit, course: Course) -> Truth:
@@ -56,14 +84,25 @@ def drive(charger: Charger, vehicle: Vehicle, visit: Visit, course: Course) -> T
     steps = max(int(visit.stay_s // GRID_S), 1)
     offered = _filled(steps, charger.rated_kw, course.offer, scale=charger.rated_kw)
     phases = _filled(steps, float(charger.phases_with(vehicle)), course.phases)
-    limit = _limits(charger, vehicle, visit, course, offered, phases)
+    lost = _filled(steps, 0.0, course.lost).astype(np.int64) if course.lost else None
+    volts = _volts(steps, course.volts) if course.volts else None
+    limit = _limits(charger, vehicle, visit, course, offered, _carrying(phases, lost))
     acceptance = _filled(steps, 1.0, course.acceptance)
+    if volts is not None:
+        acceptance *= _power_share(volts, phases)
     charging, soc = _charge(limit, acceptance, vehicle, visit)
     charge_end = (int(np.flatnonzero(charging > 0)[-1]) + 1 if charging.any() else 0) * GRID_S
     ended = visit.stay_s
     if visit.leaves_after_s is not None and charge_end > 0:
         ended = min(ended, charge_end + visit.leaves_after_s)
-    return _settle(charging, soc, offered, phases, vehicle, visit, charge_end, ended)
+    truth = _settle(charging, soc, offered, phases, vehicle, visit, charge_end, ended)
+    count = len(truth.power_kw)
+    return truth._replace(
+        lost=None if lost is None else lost[:count],
+        volts=None if volts is None else volts[:, :count],
+        celsius=course.celsius,
+        pack_v=course.pack_v,
+    )
 
 
 def _filled(steps: int, default: float, spans: tuple[Span, ...], *, scale: float = 1.0) -> Floats:
@@ -71,6 +110,29 @@ def _filled(steps: int, default: float, spans: tuple[Span, ...], *, scale: float
     for start, end, value in spans:
         values[_step(start) : _step(min(end, steps * GRID_S))] = value * scale
     return values
+
+
+def _carrying(phases: Floats, lost: NDArray[np.int64] | None) -> Floats:
+    """Returns how many of the phases in use carry current."""
+    if lost is None:
+        return phases
+    gone = sum((((lost >> place) & 1) * (phases > place) for place in range(3)), np.zeros(len(phases)))
+    return phases - gone
+
+
+def _volts(steps: int, spans: tuple[Volts, ...]) -> Floats:
+    shares = np.ones((3, steps))
+    for start, end, values in spans:
+        window = slice(_step(start), _step(min(end, steps * GRID_S)))
+        shares[:, window] = np.array(values)[:, None]
+    return shares
+
+
+def _power_share(volts: Floats, phases: Floats) -> Floats:
+    """Returns which share of the power is left: cars draw no more current when the voltage is lower."""
+    used = np.arange(3)[:, None] < np.maximum(phases, 1.0)[None, :]
+    share: Floats = (np.minimum(volts, 1.0) * used).sum(axis=0) / used.sum(axis=0)
+    return share
 
 
 def _step(at_s: float) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from chargewatch.csar2.physics.electrical_gates import need_electrical_rules
 from chargewatch.csar2.physics.energy_pit import FEWEST_READINGS
+from chargewatch.csar2.physics.metering_gates import may_misread
 from chargewatch.features.batch import SessionBatch, per_session_sum
 from chargewatch.features.flow import GAP
 from chargewatch.features.register import WH_PER_KWH
@@ -33,7 +34,7 @@ def need_rules(batch: SessionBatch) -> Flags:
         if len(series.at_s):
             marked |= _may_idle(batch, series, energy_of(series))
             marked |= _may_dip(batch, series, power_of(series))
-    return marked | _bridged(batch) | _only_current(batch)
+    return marked | _bridged(batch) | _only_current(batch) | may_misread(batch)
 
 
 def _owners(series: Series) -> Integers:
