@@ -344,27 +344,33 @@ def _within(rows: _Rows, grid: _Grid) -> _Within:
 # ------------------------------------------------------------------------------------------ levels
 
 
-def _held(series: Series, grid: _Grid, value: Floats) -> tuple[Floats, Flags]:
+class _Levels(NamedTuple):
+    """Values that hold until the next one: rows ``offsets[s]:offsets[s + 1]`` of session s, in order of time."""
+
+    offsets: Integers
+    at_s: Floats
+    value: Floats
+
+    def kept(self, rows: Flags) -> "_Levels":
+        """Returns the marked rows only."""
+        running = np.concatenate(([0], np.cumsum(rows)))
+        return _Levels(running[self.offsets], self.at_s[rows], self.value[rows])
+
+
+def _levels(series: Series) -> _Levels:
+    return _Levels(series.offsets, series.at_s, series.value)
+
+
+def _held(levels: _Levels, grid: _Grid) -> tuple[Floats, Flags]:
     """The newest value at the end of each bucket, and where there is one."""
-    rows = _rows(series, np.zeros(0, np.int64))
-    session = np.arange(len(grid.width_ms), dtype=np.int64)[:, None] << _SESSION_BITS
-    place = np.searchsorted(rows.keys(), session + np.maximum(grid.edges_ms[:, 1:], 0), side="right") - 1
-    known = (place >= series.offsets[:-1, None]) & (grid.edges_ms[:, 1:] >= 0)
-    if not len(value):
+    sessions = np.arange(len(grid.width_ms), dtype=np.int64)
+    keys = (np.repeat(sessions, steps(levels.offsets)) << _SESSION_BITS) + _ms(levels.at_s)
+    ends = (sessions[:, None] << _SESSION_BITS) + np.maximum(grid.edges_ms[:, 1:], 0)
+    place = np.searchsorted(keys, ends, side="right") - 1
+    known = (place >= levels.offsets[:-1, None]) & (grid.edges_ms[:, 1:] >= 0)
+    if not len(levels.value):
         return np.zeros(known.shape), known
-    return value[np.maximum(place, 0)], known
-
-
-def _kept(series: Series, rows: Flags) -> Series:
-    """Returns the series with the marked rows only."""
-    running = np.concatenate(([0], np.cumsum(rows)))
-    return Series(
-        running[series.offsets],
-        series.at_s[rows],
-        series.value[rows],
-        series.context[rows],
-        series.phases[rows],
-    )
+    return levels.value[np.maximum(place, 0)], known
 
 
 def _highest(series: Series, value: Floats) -> Floats:
@@ -380,33 +386,33 @@ def _put_levels(batch: SessionBatch, grid: _Grid, share: Floats, is_dc: Flags, p
     """Puts state of charge, offer, voltage, current and phases: what holds from reading to reading."""
     soc = batch.series(Channel.SOC)
     if len(soc.value):
-        soc = _kept(soc, (soc.value > 0.0) & (soc.value <= 100.0))  # 0 and 65535 are placeholders
-        level, known = _held(soc, grid, soc.value)
+        sane = (soc.value > 0.0) & (soc.value <= 100.0)  # 0 and 65535 are placeholders
+        level, known = _held(_levels(soc).kept(sane), grid)
         put(Place.SOC, level / 100.0, known)
     offered = batch.series(Channel.POWER_OFFERED)
     by_power = (steps(offered.offsets) > 0)[:, None]
     if len(offered.value):
-        level, known = _held(offered, grid, offered.value)
+        level, known = _held(_levels(offered), grid)
         put(Place.OFFERED, np.clip(level / share, 0.0, 4.0), known)
     current_offered = batch.series(Channel.CURRENT_OFFERED)
     if len(current_offered.value):
-        level, known = _held(current_offered, grid, current_offered.value)
+        level, known = _held(_levels(current_offered), grid)
         watts = np.clip(level * _volts_offered(batch, is_dc)[:, None] / share, 0.0, 4.0)
         if len(offered.value):
-            own = _held(offered, grid, offered.value)
+            own = _held(_levels(offered), grid)
             watts = np.where(by_power, np.clip(own[0] / share, 0.0, 4.0), watts)
             known = np.where(by_power, own[1], known)
         put(Place.OFFERED, watts, known)
     for channel, place in ((Channel.VOLTAGE, Place.VOLTAGE), (Channel.CURRENT, Place.CURRENT)):
         series = batch.series(channel)
         if len(series.value):
-            level, known = _held(series, grid, series.value)
+            level, known = _held(_levels(series), grid)
             highest = np.maximum(_highest(series, series.value), 1.0)[:, None]
             put(place, np.clip(level / highest, 0.0, 1.0), known)
     current = batch.series(Channel.CURRENT)
     _put_first_phase(batch, grid, put)
     if np.any(current.phases >= 0):
-        level, known = _held(current, grid, current.phases.astype(np.float64))
+        level, known = _held(_Levels(current.offsets, current.at_s, current.phases.astype(np.float64)), grid)
         put(Place.PHASES, level / 3.0, known & (level >= 0))
 
 
@@ -418,10 +424,9 @@ def _put_first_phase(batch: SessionBatch, grid: _Grid, put: _Put) -> None:
     amperes = np.maximum(np.nan_to_num(table.value), 0.0)
     total = amperes[:, 0] + amperes[:, 1] + amperes[:, 2]
     several = (~np.isnan(table.value)).sum(axis=1) >= 2
-    blank = np.zeros(len(total), np.int8)
     share = amperes[:, 0] / np.maximum(total, _LIVE_A)
-    series = _kept(Series(table.offsets, table.at_s, share, blank, blank), several & (total >= _LIVE_A))
-    level, known = _held(series, grid, series.value)
+    shares = _Levels(table.offsets, table.at_s, share).kept(several & (total >= _LIVE_A))
+    level, known = _held(shares, grid)
     put(Place.FIRST_PHASE, level, known)
 
 
