@@ -12,10 +12,11 @@ from chargewatch.csar2 import train as training  # noqa: E402
 from chargewatch.csar2.network import HIDDEN, Autoencoder, Detector, Head, loss_of, passes  # noqa: E402
 from chargewatch.csar2.rarity import STRATA  # noqa: E402
 from chargewatch.csar2.shape_model import ShapeModel  # noqa: E402
-from chargewatch.csar2.train import Settings, TrainingData  # noqa: E402
+from chargewatch.csar2.train import Settings, Trained, TrainingData  # noqa: E402
 from chargewatch.features.channel_table import (  # noqa: E402
     BUCKETS,
     CHANNELS,
+    COMPANIONS,
     CONTEXT,
     FEATURE_HASH,
     RECONSTRUCTED,
@@ -55,6 +56,11 @@ def data() -> TrainingData:
     )
 
 
+@pytest.fixture(scope="module")
+def trained(data: TrainingData) -> Trained:
+    return training.train(data, SETTINGS)
+
+
 def inputs(sessions: SessionTensors) -> tuple[torch.Tensor, ...]:
     return (
         torch.from_numpy(sessions.values),
@@ -63,8 +69,10 @@ def inputs(sessions: SessionTensors) -> tuple[torch.Tensor, ...]:
     )
 
 
-def test_the_same_seed_gives_the_same_model_and_another_seed_another(data: TrainingData) -> None:
-    first, second = training.train(data, SETTINGS), training.train(data, SETTINGS)
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(
+    data: TrainingData, trained: Trained
+) -> None:
+    first, second = trained, training.train(data, SETTINGS)
     assert first.manifest == second.manifest
     assert first.graph == second.graph
     other = training.train(data, SETTINGS._replace(seed=4))
@@ -78,8 +86,7 @@ def test_progress_only_rises_and_ends_at_one(data: TrainingData) -> None:
     assert told[-1] == 1.0
 
 
-def test_the_export_says_what_pytorch_says(data: TrainingData, tmp_path) -> None:
-    trained = training.train(data, SETTINGS)
+def test_the_export_says_what_pytorch_says(trained: Trained) -> None:
     sessions = drawn(9, 70)
     model = ShapeModel(Artefact(trained.manifest, trained.graph), "the model")
     logits, expected = model.run(sessions, np.arange(70))
@@ -91,8 +98,7 @@ def test_the_export_says_what_pytorch_says(data: TrainingData, tmp_path) -> None
     assert np.abs(expected - own_expected.numpy()).max() <= 1e-4
 
 
-def test_the_export_scores_a_session_the_same_in_any_batch(data: TrainingData) -> None:
-    trained = training.train(data, SETTINGS)
+def test_the_export_scores_a_session_the_same_in_any_batch(trained: Trained) -> None:
     model = ShapeModel(Artefact(trained.manifest, trained.graph), "the model")
     sessions = drawn(9, 70)
     together = model.run(sessions, np.arange(70))
@@ -102,8 +108,7 @@ def test_the_export_scores_a_session_the_same_in_any_batch(data: TrainingData) -
         assert np.array_equal(alone[1][0], together[1][row])
 
 
-def test_what_was_trained_is_written_and_read(data: TrainingData, tmp_path) -> None:
-    trained = training.train(data, SETTINGS)
+def test_what_was_trained_is_written_and_read(trained: Trained, tmp_path) -> None:
     write_artefact(tmp_path, trained.manifest, trained.graph, trained.weights)
     artefact = read_artefact(tmp_path, FEATURE_HASH)
     assert artefact.graph == trained.graph
@@ -146,7 +151,7 @@ def test_the_loss_is_the_likelihood_of_what_counts() -> None:
 
 
 def test_learning_tells_odd_from_normal(data: TrainingData) -> None:
-    trained = training.train(data, SETTINGS._replace(epochs=10, head_epochs=20))
+    trained = training.train(data, SETTINGS._replace(epochs=8, head_epochs=15))
     model = ShapeModel(Artefact(trained.manifest, trained.graph), "the model")
     normal = model.run(data.test_normal, np.arange(40))[0]
     odd = model.run(data.test_odd["restless"], np.arange(20))[0]
@@ -154,9 +159,8 @@ def test_learning_tells_odd_from_normal(data: TrainingData) -> None:
 
 
 @pytest.mark.parametrize("fault", ["not finite", "other outputs"])
-def test_a_graph_that_does_not_fit_is_refused(data: TrainingData, fault: str) -> None:
+def test_a_graph_that_does_not_fit_is_refused(trained: Trained, fault: str) -> None:
     detector = Detector(Autoencoder(), Head()).eval()
-    manifest = training.train(data, SETTINGS).manifest
     if fault == "not finite":
         with torch.no_grad():
             detector.head.outlet[3].bias.fill_(float("nan"))
@@ -164,4 +168,16 @@ def test_a_graph_that_does_not_fit_is_refused(data: TrainingData, fault: str) ->
     else:
         graph, message = training.export(detector).replace(b"expected", b"exspects"), "outputs are"
     with pytest.raises(ValueError, match=message):
-        ShapeModel(Artefact(manifest, graph), "here")
+        ShapeModel(Artefact(trained.manifest, graph), "here")
+
+
+def test_a_spoilt_session_differs_in_one_companion_only(data: TrainingData) -> None:
+    normal = data.normal
+    spoilt = training.spoilt(normal, seed=1)
+    assert len(spoilt.shown) == len(normal.shown) // 6
+    for row in range(len(spoilt.shown)):
+        (source,) = np.flatnonzero((normal.masks == spoilt.masks[row]).all(axis=(1, 2)))
+        changed = np.flatnonzero((normal.values[source] != spoilt.values[row]).any(axis=1))
+        assert len(changed) == 1
+        assert changed[0] in COMPANIONS
+        assert not spoilt.values[row][~spoilt.masks[row]].any()

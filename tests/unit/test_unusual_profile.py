@@ -26,7 +26,7 @@ NASTY = [nasty_session(Random(seed)) for seed in range(100)]
 def hunting(minutes: int = 60, low_kw: float = 5.0) -> Session:
     """Power that leaps between two levels every other minute: nothing that a definition names."""
     pieces = [(2.0, 11.0 if turn % 2 == 0 else low_kw) for turn in range(minutes // 2)]
-    return charging(*pieces).register(30).power(30)
+    return charging(*pieces).register(30).power(30).declare(rated_kw=11.0)
 
 
 def judged(sessions: list[Session], **options: object) -> list[Verdict]:
@@ -134,7 +134,7 @@ def test_thin_sessions_have_no_shape(readings: int) -> None:
 def test_the_oddity_is_placed_where_it_is() -> None:
     """Forty quiet minutes, then twenty of hunting."""
     odd = [(1.0, 11.0 if turn % 2 == 0 else 4.0) for turn in range(20)]
-    session = charging((60, 11.0), *odd).register(30).power(30)
+    session = charging((60, 11.0), *odd).register(30).power(30).declare(rated_kw=11.0)
     (anomaly,) = judged([session])[0].anomalies
     assert anomaly.time_range.start_timestamp.timestamp() * 1e6 >= us(50)
 

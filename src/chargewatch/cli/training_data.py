@@ -1,8 +1,8 @@
 """What the base model learns from: simulated sessions as tensors, in processes.
 
 Training sees neither the mechanisms nor the near-misses that the simulator holds out. A quarter of the normal sessions
-are cut where a push could have found them, so that a running session is nothing unusual. Real sessions are added from
-a folder with ``readings_dc_real.parquet`` where one is given.
+are cut where a push could have found them, so that a running session is nothing unusual; of some the rated power is
+not declared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,6 +29,7 @@ from chargewatch.simulate import (
 
 CHUNK: Final = 250
 _CUT_SHARE: Final = 0.25
+_UNRATED_SHARE: Final = 0.3  # of stations nobody has declared the rated power
 _SEEDS_A_PART: Final = 1_000_000
 _SEEDS_A_RUN: Final = 100_000_000
 
@@ -101,9 +102,11 @@ def tensors_of(wanted: Wanted) -> SessionTensors:
     drawn = [_session(wanted, wanted.seed + number) for number in range(wanted.sessions)]
     sessions = [one for one in drawn if all(label.visible for label in one.labels)] or drawn[:1]
     rows = [_rows(session, _end_us(wanted, session, number)) for number, session in enumerate(sessions)]
+    rated_w = np.array([s.rated_power_kw * 1000.0 for s in sessions])
+    unknown = np.random.default_rng((wanted.seed, wanted.sessions)).random(len(sessions)) < _UNRATED_SHARE
     declared = SessionColumns.undeclared(len(sessions))._replace(
         managed=np.array([s.managed for s in sessions]),
-        rated_power_w=np.array([s.rated_power_kw * 1000.0 for s in sessions]),
+        rated_power_w=np.where(unknown, np.nan, rated_w),
         started_us=np.full(len(sessions), NO_TIME),
     )
     now_us = max(_microseconds(s) for s in sessions)

@@ -46,7 +46,7 @@ MODEL_VERSION: Final = "0.2.0"
 _OPSET: Final = 17
 _CLIP: Final = 1.0
 _SHORTEST_SPAN, _LONGEST_SPAN = 2, 8
-_SPOILT_OF: Final = 8  # one in so many normal sessions is spoilt
+_SPOILT_OF: Final = 6  # one in so many normal sessions is spoilt
 _LEAST_SPOILT: Final = 6  # buckets
 
 #: Told the share of the work that is done, between 0 and 1.
@@ -186,8 +186,8 @@ def _hidden(sessions: int) -> Tensor:
 def learn_to_tell(detector: Detector, data: TrainingData, settings: Settings, progress: Progress) -> None:
     """Teaches the head, on a frozen autoencoder; a third of each batch is odd."""
     normal = _evidence(detector, inputs_of(data.normal))
-    spoilt = _spoilt(data.normal, settings.seed)
-    odd = _evidence(detector, inputs_of(joined((data.odd, spoilt))))
+    wrong = spoilt(data.normal, settings.seed)
+    odd = _evidence(detector, inputs_of(joined((data.odd, wrong))))
     half = settings.batch_size // 2
     batches = max(len(normal[0]) // settings.batch_size, 1)
     optimiser, schedule = _optimiser(detector.head, settings, settings.head_epochs * batches)
@@ -205,7 +205,7 @@ def learn_to_tell(detector: Detector, data: TrainingData, settings: Settings, pr
     detector.head.eval()
 
 
-def _spoilt(normal: SessionTensors, seed: int) -> SessionTensors:
+def spoilt(normal: SessionTensors, seed: int) -> SessionTensors:
     """Returns normal sessions of which one companion channel wanders off on a stretch.
 
     The few odd kinds of companions in training say little of the others; here each goes wrong at random: levels that
@@ -247,7 +247,7 @@ def _optimiser(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     optimiser = torch.optim.AdamW(module.parameters(), settings.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=max(steps, 10), pct_start=0.1
+        optimiser, settings.learning_rate, total_steps=max(steps, 20), pct_start=0.1
     )
     return optimiser, schedule
 
