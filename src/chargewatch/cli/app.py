@@ -14,6 +14,7 @@ from chargewatch.cli import (
     thresholds,
     verify,
 )
+from chargewatch.cli import administration, backup, evaluate, import_history, score, serve, simulate, verify
 
 app = typer.Typer(
     name="chargewatch",
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for module in (serve, score, simulate, import_history, administration, thresholds, backup, verify):
+for module in (serve, score, simulate, evaluate, import_history, administration, backup, verify):
     module.register(app)
 
 
