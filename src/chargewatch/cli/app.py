@@ -7,6 +7,7 @@ import typer
 from chargewatch.cli import (
     administration,
     backup,
+    evaluate,
     import_history,
     score,
     serve,
@@ -14,7 +15,6 @@ from chargewatch.cli import (
     thresholds,
     verify,
 )
-from chargewatch.cli import administration, backup, evaluate, import_history, score, serve, simulate, verify
 
 app = typer.Typer(
     name="chargewatch",
@@ -23,8 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (serve, score, simulate, import_history, administration, thresholds, backup, verify):
-for module in (serve, score, simulate, evaluate, import_history, administration, backup, verify):
+for module in (serve, score, simulate, evaluate, import_history, administration, thresholds, backup, verify):
     module.register(app)
 
 
