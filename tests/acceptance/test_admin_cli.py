@@ -24,7 +24,10 @@ from chargewatch.server.tenants.service import Authenticator, Principal
 
 SERVER_URL = "CHARGEWATCH_TEST_DATABASE_URL"
 NEWEST = known_versions()[-1]
-PROGRAM = "import typer; from chargewatch.cli.administration import register; app = typer.Typer(); register(app); app()"
+PROGRAM = (
+    "import typer; from chargewatch.cli import administration, thresholds; app = typer.Typer(); "
+    "administration.register(app); thresholds.register(app); app()"
+)
 
 
 def start(*arguments: str | Path, **environ: str) -> subprocess.Popen[str]:
@@ -168,6 +171,33 @@ def test_what_cannot_be_done_exits_with_1(data_dir: Path, service: DatabaseAddre
     assert (status, err) == (1, "chargewatch: the key would have expired already\n")
 
 
+def test_thresholds_of_a_tenant(data_dir: Path, service: DatabaseAddress) -> None:
+    there = ("--data-dir", data_dir)
+    for name in ("acme", "other"):
+        chargewatch("tenant", "create", name, *there)
+    before = chargewatch("tenant", "thresholds", "acme", *there)
+    assert (before["version"], before["changes"], before["changed_at"]) == (1, {}, None)
+    assert before["thresholds"] == chargewatch("thresholds")["thresholds"]
+    after = chargewatch(
+        "tenant", "thresholds", "acme", "--set", "pit_depth=0.2", "--set", "zero_power_kw=0.2", *there
+    )
+    assert (after["version"], after["changes"]) == (2, {"pit_depth": 0.2, "zero_power_kw": 0.2})
+    assert (after["changed_by"], after["changed_at"][:2]) == (None, "20")
+    assert chargewatch("tenant", "thresholds", "acme", *there) == after
+    assert chargewatch("tenant", "thresholds", "other", *there)["changes"] == {}
+    status, text, err = finish(start("tenant", "thresholds", "acme", "--reset", "zero_power_kw", *there))
+    assert (status, err) == (0, "")
+    marked = [line.split() for line in text.splitlines() if line.startswith("* ")]
+    assert marked == [["*", "pit_depth", "0.2", "0.25", "0.05", "to", "0.4", "share"]]
+    assert text.splitlines()[-1].startswith("version 3, changed 20")
+    assert text.splitlines()[-1].endswith("UTC on the command line")
+    assert chargewatch("tenant", "thresholds", "acme", "--reset", "all", *there)["changes"] == {}
+    assert failure("tenant", "thresholds", "nobody", *there) == (
+        1,
+        "chargewatch: there is no tenant 'nobody'\n",
+    )
+
+
 def test_a_newer_database_exits_with_1(data_dir: Path, service: DatabaseAddress) -> None:
     async def newer() -> None:
         async with connected(service.owner) as owner:
@@ -186,6 +216,10 @@ def test_a_newer_database_exits_with_1(data_dir: Path, service: DatabaseAddress)
         (["key", "create", "acme", "--expires", "soon"], "'soon' is no date"),
         (["key", "revoke", "x"], "'x' is no key id"),
         (["tenant", "create"], "Missing argument"),
+        (["tenant", "thresholds", "acme", "--set", "pit_depht=1"], "did you mean pit_depth"),
+        (["tenant", "thresholds", "acme", "--set", "pit_depth=0.9"], "pit_depth must be 0.05 to 0.4 (share)"),
+        (["tenant", "thresholds", "acme", "--set", "pit_depth"], "--set takes LIMIT=VALUE"),
+        (["tenant", "thresholds", "acme", "--reset", "everything"], "there is no limit 'everything'"),
     ],
 )
 def test_a_wrong_command_line_exits_with_2(arguments: list[str], said: str) -> None:

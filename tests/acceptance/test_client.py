@@ -194,7 +194,7 @@ def test_the_guide_runs_word_for_word(tmp_path: Path) -> None:
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Webhook(secret).sign("wh-evt-a1b2c3d4", now, BODY.decode()),
     }
-    assert len(blocks()) == 7
+    assert len(blocks()) == 8
     with serving(tmp_path / "data") as service:
         names: dict[str, Any] = {
             "url": service.url,

@@ -71,6 +71,26 @@ def results(path: Path) -> list[dict[str, Any]]:
     return pq.read_table(path).to_pylist()
 
 
+def test_thresholds_of_a_file_decide_with_any_number_of_processes(tmp_path: Path) -> None:
+    watts = [11_000] * 8 + [2_400] * 5 + [11_000] * 8
+    rows = [
+        reading(f"dips-{n}", 2 * i, watt, measurand="Power.Active.Import")
+        for n in range(2_100)  # more than two processes share
+        for i, watt in enumerate(watts)
+    ]
+    write(tmp_path / "readings.parquet", rows)
+    (tmp_path / "strict.toml").write_text("pit_depth = 0.2\n")
+    (tmp_path / "wrong.json").write_text('{"pit_depth": 0.9}')
+    strict = ("--thresholds", "strict.toml")
+    for options, anomalous in ((("1",), True), (("1", *strict), False), (("2", *strict), False)):
+        scored(tmp_path, "readings.parquet", "--output", "out.parquet", "--workers", *options)
+        assert {row["is_anomaly"] for row in results(tmp_path / "out.parquet")} == {anomalous}, options
+    assert failure(tmp_path, "score", "readings.parquet", "--thresholds", "wrong.json") == (
+        2,
+        "wrong.json: pit_depth must be 0.05 to 0.4 (share)",
+    )
+
+
 def verdicts(path: Path) -> dict[str, dict[str, Any]]:
     """The results without what is for information only and depends on the order of rows."""
     found = {row.pop("session_id"): row for row in results(path)}

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chargewatch.client import AsyncClient, Client, MeterValue, SessionState
-from chargewatch.client.bodies import ReadingsBody, SessionBody
+from chargewatch.client.bodies import ReadingsBody, SessionBody, ThresholdsBody
 from chargewatch.client.clients import Method
 from chargewatch.server.app import ROUTERS, assemble
 from chargewatch.server.platform.health import Draining, ReadinessChecks
@@ -43,11 +43,18 @@ SAMPLES: Mapping[str, tuple[Any, ...]] = {
     "get_station": ("CP",),
     "get_station_connectors": ("CP",),
     "get_statistics": (),
+    "get_thresholds": (),
+    "change_thresholds": ({},),
     "get_health": (),
     "get_readiness": (),
 }
 #: Operation -> the struct of its body.
-BODIES = {"create_session": SessionBody, "replace_session": ReadingsBody, "update_session": ReadingsBody}
+BODIES = {
+    "create_session": SessionBody,
+    "replace_session": ReadingsBody,
+    "update_session": ReadingsBody,
+    "change_thresholds": ThresholdsBody,
+}
 #: Operations whose bodies are in the words of OCPP and OCPI, which a backend has already.
 NATIVE = {
     "push_ocpp": {"messages", "protocol"},

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -144,3 +145,65 @@ async def test_what_was_spoilt_is_found(
     found = await verify(database, [tenant, two_tenants[0].tenant_id])
     assert what in {one.what for one in found.differences}
     assert {one.tenant_id for one in found.differences} == {str(tenant)}
+
+
+async def test_only_the_session_whose_count_is_written_goes_uncounted_by_the_trigger(
+    database: Database, two_tenants: tuple[NewKey, NewKey]
+) -> None:
+    """A first push writes its count itself; whatever else its transaction inserts is counted by the trigger."""
+    tenant = two_tenants[1].tenant_id
+    pushed = {
+        "session_id": str(UUID(int=11)),
+        "external_id": "quick",
+        "metadata": {},
+        "begins_at": "2026-02-27T10:00:00Z",
+        "version": 1,
+        "reading_count": 0,
+        "duplicate_count": 0,
+        "out_of_order_count": 0,
+        "status": "pending",
+        "was_anomalous": False,
+        "anomaly_count": 0,
+        "categories": [],
+    }
+    create = "SELECT outcome FROM create_session($1, 'CP-Q', NULL, NULL, $2, 0::smallint, 0, '')"
+    async with database.tenant_transaction(tenant) as connection:
+        again = msgspec.json.encode(pushed).decode()
+        assert await connection.fetchval(create, tenant, again) == "created"
+        assert await connection.fetchval(create, tenant, again) == "exists"
+        for session_id, is_anomaly in ((UUID(int=12), None), (UUID(int=13), True)):
+            await connection.execute(
+                "INSERT INTO sessions (tenant_id, session_id, external_id, station_id, begins_at, is_anomaly,"
+                " categories) SELECT $1, $2, $3, station_id, now(), $4, $5 FROM stations WHERE external_id = 'CP-Q'",
+                tenant,
+                session_id,
+                f"slow-{session_id.int}",
+                is_anomaly,
+                ["ZERO_SESSION"] if is_anomaly else [],
+            )
+        anomalous = {
+            **pushed,
+            "session_id": str(UUID(int=14)),
+            "external_id": "anomalous",
+            "is_anomaly": True,
+        }
+        anomalous["categories"] = ["ENERGY_PIT"]
+        assert await connection.fetchval(create, tenant, msgspec.json.encode(anomalous).decode()) == "created"
+        counts = await connection.fetch(
+            "SELECT what, sum(amount)::int AS amount FROM session_counts JOIN stations USING (tenant_id, station_id)"
+            " WHERE external_id = 'CP-Q' GROUP BY what"
+        )
+        assert dict(row.values() for row in counts) == {
+            "sessions": 4,
+            "anomalous": 2,
+            "ZERO_SESSION": 1,
+            "ENERGY_PIT": 1,
+        }
+        await connection.execute("DELETE FROM sessions WHERE external_id = 'quick'")
+        assert (
+            await connection.fetchval(
+                "SELECT sum(amount)::int FROM session_counts JOIN stations USING (tenant_id, station_id)"
+                " WHERE external_id = 'CP-Q' AND what = 'sessions'"
+            )
+            == 3
+        )

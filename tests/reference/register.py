@@ -75,6 +75,10 @@ def foreign_ends(register, rated_kw):
     delivered = last[1] - first[1]
     slack = max(500.0, 0.1 * delivered) + 10
     sentinels = (2**31 - 1, 2**32 - 1)
+    ends = [r for r in register if r[2] == END and r[0] >= last[0]]
+    goes_on = any(
+        last[1] - 10 <= wh <= last[1] + deliverable(t - last[0], rated_kw) + 20 for t, wh, _ in ends
+    )
     foreign = {}
     for reading in register:
         t, wh, context = reading
@@ -82,9 +86,11 @@ def foreign_ends(register, rated_kw):
             rise = deliverable(first[0] - t, rated_kw) + 20
             if wh in sentinels and first[1] != wh:
                 foreign[reading] = "register_mixed"
-            elif first[1] > wh + rise:
-                foreign[reading] = "begin_zero_placeholder" if wh <= 10 else "register_mixed"
-            elif first[1] < wh - 10 and first[1] <= rise and highest < wh:
+            elif first[1] > wh + rise and wh <= 10:
+                foreign[reading] = "begin_zero_placeholder"
+            elif (first[1] > wh + rise and not goes_on) or (
+                first[1] < wh - 10 and first[1] <= rise and highest < wh
+            ):
                 foreign[reading] = "register_mixed"
     foreign_begin = [wh for _, wh, _ in foreign][:1]
     for reading in register:

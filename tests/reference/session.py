@@ -117,9 +117,7 @@ def steps_of_power(power, register, resolution):
     return [*steps, Step(begins, t, w, t, t)]
 
 
-def steps_of_register(register, resolution, rated_kw):
-    most = max(400_000, 1.15 * (rated_kw or 0) * 1000)
-
+def steps_of_register(register, resolution, most):
     moves = [i for i in range(1, len(register)) if register[i][1] != register[i - 1][1]]
     if not moves:
         return (
@@ -166,12 +164,19 @@ def steps_of_intervals(intervals):
 
 def flow_of(power, register, without_drop_outs, intervals, resolution, rated_kw):
     """(steps, what they are drawn from, how many readings that has)."""
+    most = 400_000 if rated_kw is None else 1.15 * rated_kw * 1000
+
+    def possible(steps):
+        return [step for step in steps if step.w <= most]
+
     if len(power) >= 2 and 2 * len(power) >= len(register):
-        return steps_of_power(power, without_drop_outs, resolution), "power", len(power)
+        told = [(t, w) for t, w in power if w <= most]
+        steps = steps_of_power(told, without_drop_outs, resolution) if len(told) >= 2 else []
+        return possible(steps), "power", len(power)
     if len(register) >= 2:
-        return steps_of_register(without_drop_outs, resolution, rated_kw), "register", len(register)
+        return steps_of_register(without_drop_outs, resolution, most), "register", len(register)
     if len(intervals) >= 2:
-        return steps_of_intervals(intervals), "intervals", len(intervals)
+        return possible(steps_of_intervals(intervals)), "intervals", len(intervals)
     return [], "", 0
 
 

@@ -10,7 +10,7 @@ WINDOW_US = 24 * UNIT_US
 WORST = ["info", "warning", "critical"]
 #: What yields to what on the same readings. A register that stands while energy is drawn shows no absence of energy.
 YIELDS = {
-    "ENERGY_PIT": ["PHASE_LOSS", "THERMAL_DERATING", "METER_FROZEN"],
+    "ENERGY_PIT": ["PHASE_LOSS", "THERMAL_DERATING", "METER_FROZEN", "ENERGY_SPIKE"],
     "ZERO_SESSION": ["METER_FROZEN"],
     "CHARGING_EXPECTED": ["METER_FROZEN"],
     "ENERGY_SPIKE": ["KWH_DECREASE"],

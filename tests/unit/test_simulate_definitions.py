@@ -80,13 +80,21 @@ def seen(session: SimulatedSession, *, only_samples: bool = False) -> Seen:
         energy=energy,
         step=resolution_kwh(register_wh),
         power=series(POWER),
-        soc=series("SoC"),
+        soc=_known_soc(series("SoC")),
         offered=offered,
         phases=phases,
         target=target[-1] if target else None,
         managed=session.managed,
         counted=intervals is None and energy is not None,
     )
+
+
+def _known_soc(soc: list[float] | None) -> list[float] | None:
+    """What is no state of charge (0, above 100) counts as the first one that is."""
+    if soc is None:
+        return None
+    first = next((value for value in soc if 0 < value <= 100), 0.0)
+    return [value if 0 < value <= 100 else first for value in soc]
 
 
 def _offer_a(session: SimulatedSession) -> float:

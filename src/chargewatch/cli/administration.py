@@ -70,7 +70,7 @@ def create_tenant(
     as_json: AsJson = False,
 ) -> None:
     """Creates a tenant and prints its first API key, once."""
-    made = _administer(data_dir, lambda service: service.create_tenant(name))
+    made = administer(data_dir, lambda service: service.create_tenant(name))
     answer = {"tenant_id": str(made.tenant_id), "api_key": made.api_key.reveal()}
     print_result(as_json, answer, f"tenant_id  {answer['tenant_id']}\napi_key    {answer['api_key']}")
 
@@ -89,7 +89,7 @@ def set_retention(
     if days != "off" and not (days.isascii() and days.isdigit()):
         raise TenantError("the retention is a number of days, or off")
     kept = None if days == "off" else int(days)
-    tenant_id = _administer(data_dir, lambda service: service.set_retention(tenant, kept))
+    tenant_id = administer(data_dir, lambda service: service.set_retention(tenant, kept))
     answer = {"tenant_id": str(tenant_id), "retention_days": kept}
     text = "sessions are kept for ever" if kept is None else f"sessions are kept for {kept} days"
     print_result(as_json, answer, text)
@@ -121,7 +121,7 @@ def create_key(
         ends = None if expires is None else _moment(expires)
     except ValueError as problem:
         raise typer.BadParameter(str(problem)) from None
-    made = _administer(data_dir, lambda service: service.create_key(tenant, scopes, ends, name))
+    made = administer(data_dir, lambda service: service.create_key(tenant, scopes, ends, name))
     answer = {"key_id": str(made.key_id), "api_key": made.api_key.reveal(), "scopes": list(made.scopes)}
     text = f"key_id   {made.key_id}\napi_key  {answer['api_key']}\nscopes   {', '.join(made.scopes)}"
     print_result(as_json, answer, text)
@@ -141,7 +141,7 @@ def revoke_key(
         wanted = UUID(key_id)
     except ValueError:
         raise typer.BadParameter(f"{key_id!r} is no key id; `chargewatch key list` shows them") from None
-    _administer(data_dir, lambda service: service.revoke_key(wanted))
+    administer(data_dir, lambda service: service.revoke_key(wanted))
     print_result(as_json, {"key_id": str(wanted), "revoked": True}, f"key {wanted} is revoked")
 
 
@@ -151,7 +151,7 @@ def list_keys(tenant: Tenant, data_dir: DataDir = None, as_json: AsJson = False)
     """Lists a tenant's API keys; the keys themselves are not stored."""
     from msgspec import to_builtins
 
-    keys = _administer(data_dir, lambda service: service.list_keys(tenant))
+    keys = administer(data_dir, lambda service: service.list_keys(tenant))
     lines = [f"{'KEY ID':36}  {'HINT':8}  {'STATE':8}  {'LAST USED':16}  SCOPES  NAME"]
     lines += [_key_line(key) for key in keys]
     print_result(as_json, {"keys": to_builtins(keys)}, "\n".join(lines))
@@ -226,7 +226,7 @@ def settings_from(data_dir: Path | None) -> "Settings":
     return settings
 
 
-def _administer(data_dir: Path | None, work: "Callable[[TenantService], Awaitable[T]]") -> T:
+def administer(data_dir: Path | None, work: "Callable[[TenantService], Awaitable[T]]") -> T:
     """Runs one piece of administration on the database of this data folder."""
     import asyncio
 

@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from chargewatch.cli import administration, backup, import_history, score, serve, simulate, train, verify
+from chargewatch.cli import (
+    administration,
+    backup,
+    evaluate,
+    import_history,
+    score,
+    serve,
+    simulate,
+    thresholds,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     name="chargewatch",
@@ -13,7 +24,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (serve, score, simulate, train, import_history, administration, backup, verify):
+_COMMANDS = (
+    serve,
+    score,
+    simulate,
+    train,
+    evaluate,
+    import_history,
+    administration,
+    thresholds,
+    backup,
+    verify,
+)
+for module in _COMMANDS:
     module.register(app)
 
 

@@ -36,6 +36,13 @@ def score(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes.", show_default="one for each core")
     ] = None,
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .json or .toml file with limits other than the defaults (`chargewatch thresholds` lists them).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Scores charging sessions from files: is each one anomalous, of what kind, where and why.
 
@@ -43,17 +50,19 @@ def score(
     managed, station_id, connector_id. Rows that are no readings are reported and left out.
     """
     with _ended_cleanly():
-        _run(readings, output, model, workers)
+        _run(readings, output, model, workers, thresholds)
 
 
-def _run(readings: Path, output: Path | None, model: str | None, workers: int | None) -> None:
+def _run(
+    readings: Path, output: Path | None, model: str | None, workers: int | None, thresholds: Path | None
+) -> None:
     from concurrent.futures.process import BrokenProcessPool
 
     from chargewatch.cli.scoring_run import Request, RequestError, run
     from chargewatch.ingest.table_blocks import TableError
 
     try:
-        request = Request.checked(readings, output, model, workers)
+        request = Request.checked(readings, output, model, workers, thresholds)
     except RequestError as problem:
         raise _failed(str(problem), 2) from None
     try:

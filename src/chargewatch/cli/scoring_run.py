@@ -14,8 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from chargewatch.cli.bad_rows import BadRows
 from chargewatch.cli.result_files import STDOUT, ResultFile, ResultsError, check_output, stem_of
+from chargewatch.cli.threshold_file import ThresholdFileError, read_thresholds
 from chargewatch.csar2.detect import MODEL_ID
 from chargewatch.csar2.scoring import RESULTS, available_cores, score_all
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.ingest.table_sessions import Survey, survey
 from chargewatch.ingest.table_slices import SLICE_ROWS, SLICE_SESSIONS
 from chargewatch.ingest.tables import open_table, read_sessions, unknown_columns
@@ -35,9 +37,17 @@ class Request(NamedTuple):
     bad_rows: Path
     scratch: Path
     workers: int
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
 
     @classmethod
-    def checked(cls, readings: Path, output: Path | None, model: str | None, workers: int | None) -> Self:
+    def checked(
+        cls,
+        readings: Path,
+        output: Path | None,
+        model: str | None,
+        workers: int | None,
+        thresholds: Path | None = None,
+    ) -> Self:
         """Returns a request that makes sense.
 
         Raises:
@@ -52,10 +62,19 @@ class Request(NamedTuple):
             raise RequestError(str(problem)) from None
         if target == readings.resolve():
             raise RequestError(f"{output}: the results would replace the readings")
+        try:
+            limits = DEFAULT_THRESHOLDS if thresholds is None else read_thresholds(thresholds)
+        except ThresholdFileError as problem:
+            raise RequestError(str(problem)) from None
         beside = named.resolve().with_suffix("") if target == STDOUT else target
         scratch = Path(tempfile.gettempdir()) if target == STDOUT else target.parent
         return cls(
-            readings, target, beside.with_name(beside.name + _BAD_ROWS), scratch, workers or available_cores()
+            readings,
+            target,
+            beside.with_name(beside.name + _BAD_ROWS),
+            scratch,
+            workers or available_cores(),
+            limits,
         )
 
 
@@ -138,7 +157,7 @@ def _score(
         with (
             ResultFile(request.output, RESULTS) as results,
             closing(read_sessions(files, found, bad_rows.add, request.scratch)) as parts,
-            closing(score_all(parts, now_us, _workers(request, found))) as scored,
+            closing(score_all(parts, now_us, _workers(request, found), request.thresholds)) as scored,
         ):
             for rows, readings in scored:
                 results.write(rows)

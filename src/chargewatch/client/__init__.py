@@ -28,6 +28,8 @@ from chargewatch.client.answers import (
     StationPage,
     Statistics,
     StoredMeterValue,
+    Threshold,
+    Thresholds,
     TimeRange,
 )
 from chargewatch.client.bodies import MeterValue
@@ -102,6 +104,8 @@ __all__ = [
     "StationPage",
     "Statistics",
     "StoredMeterValue",
+    "Threshold",
+    "Thresholds",
     "TimeRange",
     "TooLarge",
     "Unauthorized",

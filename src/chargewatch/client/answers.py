@@ -232,6 +232,32 @@ class Statistics(msgspec.Struct, kw_only=True):
     anomaly_rate: float
 
 
+class Threshold(msgspec.Struct, kw_only=True):
+    """A limit: its value in force, the default, and the bounds within which it can be set.
+
+    ``category`` is None where several share the limit; ``relaxed_by`` (``raising``, ``lowering`` or ``neither``) says
+    what makes fewer sessions be reported.
+    """
+
+    name: str
+    value: float
+    default: float
+    minimum: float
+    maximum: float
+    unit: str
+    category: str | None
+    relaxed_by: str
+    meaning: str
+
+
+class Thresholds(msgspec.Struct, kw_only=True):
+    """The limits by which sessions are judged; ``version`` is what ``if_match`` takes."""
+
+    version: int
+    updated_at: datetime | None
+    thresholds: list[Threshold]
+
+
 class Health(msgspec.Struct):
     """The process answers."""
 

@@ -107,6 +107,12 @@ class ReadingsBody(Attributes, frozen=True, kw_only=True, omit_defaults=True):
     meter_values: Sequence[MeterValue]
 
 
+class ThresholdsBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `change_thresholds`; None sets a limit's default again."""
+
+    thresholds: Mapping[str, float | None]
+
+
 class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which sessions `list_sessions` returns: analysed ones, newest first, unless ``status`` says otherwise.
 

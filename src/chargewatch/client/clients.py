@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, over
 import httpx
 
 import chargewatch
-from chargewatch.client import health_calls, native_calls, session_calls, station_calls
+from chargewatch.client import health_calls, native_calls, session_calls, station_calls, threshold_calls
 from chargewatch.client.calls import Call, Page, following, from_the_first_page
 from chargewatch.client.retries import Attempts, Outcome, Retry, Wait
 
@@ -193,6 +193,8 @@ class Client(_Connection):
     get_station = Blocking(station_calls.get_station)
     get_station_connectors = Blocking(station_calls.get_station_connectors)
     get_statistics = Blocking(station_calls.get_statistics)
+    get_thresholds = Blocking(threshold_calls.get_thresholds)
+    change_thresholds = Blocking(threshold_calls.change_thresholds)
     get_health = Blocking(health_calls.get_health)
     get_readiness = Blocking(health_calls.get_readiness)
 
@@ -294,6 +296,8 @@ class AsyncClient(_Connection):
     get_station = Awaiting(station_calls.get_station)
     get_station_connectors = Awaiting(station_calls.get_station_connectors)
     get_statistics = Awaiting(station_calls.get_statistics)
+    get_thresholds = Awaiting(threshold_calls.get_thresholds)
+    change_thresholds = Awaiting(threshold_calls.change_thresholds)
     get_health = Awaiting(health_calls.get_health)
     get_readiness = Awaiting(health_calls.get_readiness)
 

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from chargewatch.csar2.detect import detect
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.verdict import Verdict
 from chargewatch.ingest.table_slices import SessionSlice
 
@@ -54,9 +55,9 @@ def available_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def score(part: SessionSlice, now_us: int) -> Results:
+def score(part: SessionSlice, now_us: int, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> Results:
     """Scores a slice of sessions; ``now_us`` is the present in microseconds since 1970."""
-    verdicts = detect(part.readings, part.declared, now_us=now_us)
+    verdicts = detect(part.readings, part.declared, now_us=now_us, thresholds=thresholds)
     judged = (np.diff(part.readings.offsets) >= FEWEST_READINGS).tolist()
     shown = [v if enough else None for v, enough in zip(verdicts, judged, strict=True)]
     columns = [
@@ -81,7 +82,9 @@ def _json(items: tuple[msgspec.Struct, ...]) -> str:
     return _encode(items).decode() if items else "[]"
 
 
-def score_all(parts: Iterable[SessionSlice], now_us: int, workers: int) -> Generator[Results]:
+def score_all(
+    parts: Iterable[SessionSlice], now_us: int, workers: int, thresholds: Thresholds = DEFAULT_THRESHOLDS
+) -> Generator[Results]:
     """Scores slices in their order, with ``workers`` processes (1: in this one).
 
     At any time only a few slices for each worker are in memory.
@@ -90,13 +93,13 @@ def score_all(parts: Iterable[SessionSlice], now_us: int, workers: int) -> Gener
         concurrent.futures.process.BrokenProcessPool: a worker was killed.
     """
     if workers == 1:
-        yield from (score(part, now_us) for part in parts)
+        yield from (score(part, now_us, thresholds) for part in parts)
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker)
     waiting: deque[Future[Results]] = deque()
     try:
         for part in parts:
-            waiting.append(pool.submit(score, part, now_us))
+            waiting.append(pool.submit(score, part, now_us, thresholds))
             if len(waiting) > workers * (1 + _AHEAD):
                 yield waiting.popleft().result()
         while waiting:

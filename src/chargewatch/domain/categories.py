@@ -68,6 +68,14 @@ YIELDS_TO: Final[dict[Category, frozenset[Category]]] = {
     # A register that stands while energy is drawn hides no absence of energy.
     Category.ZERO_SESSION: frozenset({Category.METER_FROZEN}),
     Category.CHARGING_EXPECTED: frozenset({Category.ZERO_SESSION, Category.METER_FROZEN}),
-    Category.ENERGY_PIT: frozenset({Category.PHASE_LOSS, Category.THERMAL_DERATING, Category.METER_FROZEN}),
+    # What lies between two jumps, or beside one, is low against them alone.
+    Category.ENERGY_PIT: frozenset(
+        {
+            Category.PHASE_LOSS,
+            Category.THERMAL_DERATING,
+            Category.METER_FROZEN,
+            Category.ENERGY_SPIKE,
+        }
+    ),
     Category.UNUSUAL_PROFILE: frozenset(Category) - {Category.UNUSUAL_PROFILE},
 }

@@ -133,15 +133,19 @@ class SessionRecord:
         """The delivery as steps, in order of time; gaps are where nothing is known."""
         if self.flow_source == "power":
             register = dict(zip(*self.steady_register, strict=True))
-            return flows.power_steps(self.power.at_s, self.power.value, register, self.resolution_wh)
+            possible = [(at, w) for at, w in zip(*self.power, strict=True) if w <= self.most_w]
+            at_s, power_w = [at for at, _ in possible], [w for _, w in possible]
+            return self._possible(flows.power_steps(at_s, power_w, register, self.resolution_wh))
         if self.flow_source == "register":
             curve = self.steady_register
-            any_w = self.thresholds.spike_any_power_kw * WH_PER_KWH
-            most_w = max(any_w, self.most_w)  # a rated power set too low hides no delivery
-            return flows.register_steps(curve.at_s, curve.value, self.resolution_wh, most_w)
+            return flows.register_steps(curve.at_s, curve.value, self.resolution_wh, self.most_w)
         if self.flow_source == "interval":
-            return flows.interval_steps(self.interval.at_s, self.interval.value)
+            return self._possible(flows.interval_steps(self.interval.at_s, self.interval.value))
         return []
+
+    def _possible(self, steps: list[Step]) -> list[Step]:
+        """Leaves out what is beyond what could be delivered: no level to compare with."""
+        return [step for step in steps if step.power_w <= self.most_w]
 
     @cached_property
     def flow_readings(self) -> int:

@@ -65,11 +65,31 @@ def _judge_begin(
     if value in _SENTINELS_WH and first != value:
         return NoteCode.REGISTER_MIXED
     if first > value + rise:
-        return NoteCode.BEGIN_ZERO_PLACEHOLDER if value <= tolerance_wh else NoteCode.REGISTER_MIXED
+        if value <= tolerance_wh:
+            return NoteCode.BEGIN_ZERO_PLACEHOLDER
+        return None if _an_end_follows(register, samples, tolerance_wh, limit_w) else NoteCode.REGISTER_MIXED
     starts_anew = first < value - tolerance_wh and first <= rise
     if starts_anew and max(wh[i] for i in samples) < value:
         return NoteCode.REGISTER_MIXED
     return None
+
+
+def _an_end_follows(
+    register: RegisterReadings, samples: list[int], tolerance_wh: float, limit_w: float
+) -> bool:
+    """Tells whether an End goes on from the samples: a Begin below them is then of the same register."""
+    last = samples[-1]
+    return any(
+        register.context[i] == END and _follows(register, last, i, tolerance_wh, limit_w)
+        for i in range(last + 1, len(register.wh))
+    )
+
+
+def _follows(
+    register: RegisterReadings, before: int, after: int, tolerance_wh: float, limit_w: float
+) -> bool:
+    rise = limit_w * (register.at_s[after] - register.at_s[before]) / 3600.0 + 2 * tolerance_wh
+    return register.wh[before] - tolerance_wh <= register.wh[after] <= register.wh[before] + rise
 
 
 def _is_foreign_end(
@@ -81,12 +101,11 @@ def _is_foreign_end(
     limit_w: float,
 ) -> bool:
     """Tells whether the End follows from another register: from that of a foreign Begin, or one that starts at 0."""
-    at, wh = register.at_s, register.wh
+    wh = register.wh
     value, first, last = wh[end], wh[samples[0]], wh[samples[-1]]
     if value in _SENTINELS_WH and last != value:
         return True
-    rise = limit_w * (at[end] - at[samples[-1]]) / 3600.0 + 2 * tolerance_wh
-    if last - tolerance_wh <= value <= last + rise:
+    if _follows(register, samples[-1], end, tolerance_wh, limit_w):
         return False
     delivered = last - first
     slack = max(_SLACK_WH, 0.1 * delivered) + tolerance_wh

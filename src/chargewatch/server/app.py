@@ -22,6 +22,7 @@ from chargewatch.server.platform.request_context import AsgiApp
 from chargewatch.server.sessions.routes import sessions_router
 from chargewatch.server.settings import Settings
 from chargewatch.server.stations.routes import stations_router, statistics_router
+from chargewatch.server.thresholds.routes import thresholds_router
 from chargewatch.server.wiring import Wiring
 
 #: THE place where a slice joins the API.
@@ -31,6 +32,7 @@ ROUTERS: Final[tuple[Router, ...]] = (
     ocpi_router,
     stations_router,
     statistics_router,
+    thresholds_router,
 )
 
 

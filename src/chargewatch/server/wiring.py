@@ -33,6 +33,7 @@ from chargewatch.server.sessions.service import SessionService
 from chargewatch.server.settings import Settings
 from chargewatch.server.stations.service import StationService
 from chargewatch.server.tenants.service import Authenticator
+from chargewatch.server.thresholds.service import ThresholdService
 
 FIGURES_EVERY_S: Final = 1.0
 
@@ -50,6 +51,7 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     ocpp: OcppService
     ocpi: OcpiService
     stations: StationService
+    thresholds: ThresholdService
     idempotency: Idempotency
     housekeeping: Housekeeping
 
@@ -116,6 +118,7 @@ def wire(settings: Settings, database: Database) -> Wiring:
         ocpp=OcppService(database, sessions),
         ocpi=OcpiService(sessions),
         stations=StationService(database),
+        thresholds=ThresholdService(database, sessions.thresholds),
         idempotency=idempotency,
         housekeeping=Housekeeping(database, sessions, idempotency),
     )

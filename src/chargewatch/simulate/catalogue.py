@@ -4,6 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from chargewatch.domain.categories import Category
+from chargewatch.simulate.electrical_faults import (
+    PHASE_MECHANISMS,
+    SOC_MECHANISMS,
+    THERMAL_MECHANISMS,
+    VOLTAGE_MECHANISMS,
+)
+from chargewatch.simulate.electrical_near_misses import ELECTRICAL_NEAR_MISSES
 from chargewatch.simulate.energy_near_misses import ENERGY_NEAR_MISSES
 from chargewatch.simulate.faults import (
     EXPECTED_MECHANISMS,
@@ -26,6 +33,10 @@ MECHANISMS: Final[Mapping[Category, tuple[Mechanism, ...]]] = {
     Category.ENERGY_PIT: PIT_MECHANISMS,
     Category.ZERO_SESSION: ZERO_MECHANISMS,
     Category.CHARGING_EXPECTED: EXPECTED_MECHANISMS,
+    Category.SOC_DROP: SOC_MECHANISMS,
+    Category.PHASE_LOSS: PHASE_MECHANISMS,
+    Category.VOLTAGE_OUT_OF_RANGE: VOLTAGE_MECHANISMS,
+    Category.THERMAL_DERATING: THERMAL_MECHANISMS,
     Category.METER_FROZEN: FROZEN_MECHANISMS,
     Category.POWER_ENERGY_MISMATCH: MISMATCH_MECHANISMS,
     Category.ENERGY_SPIKE: SPIKE_MECHANISMS,
@@ -34,6 +45,7 @@ MECHANISMS: Final[Mapping[Category, tuple[Mechanism, ...]]] = {
 LOOK_ALIKES: Final[tuple[Mechanism, ...]] = (
     *DELIVERY_NEAR_MISSES,
     *REGISTER_NEAR_MISSES,
+    *ELECTRICAL_NEAR_MISSES,
     *ENERGY_NEAR_MISSES,
 )
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chargewatch.domain.categories import Category
+from chargewatch.simulate.electrical_labels import ELECTRICAL_EVIDENCE
 from chargewatch.simulate.energy_evidence import ENERGY_EVIDENCE
 from chargewatch.simulate.meters import Observed
 from chargewatch.simulate.plans import Plan
@@ -64,6 +65,9 @@ def _evidence(
     if category in ENERGY_EVIDENCE:
         proof = ENERGY_EVIDENCE[category](span, plan, observed)
         return None if proof is None else _Evidence(*proof)
+    if category in ELECTRICAL_EVIDENCE:
+        shown = ELECTRICAL_EVIDENCE[category](span, plan, observed)
+        return None if shown is None else _Evidence(*shown)
     return _EVIDENCE[category](span, seen)
 
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 
 from chargewatch.csar2.detect import detect
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.verdict import Verdict
 from chargewatch.ingest.columns import NO_TIME, SessionColumns
 from chargewatch.ingest.readings import ReadingSet, columns_of
@@ -40,14 +41,26 @@ class Declared(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One session to judge."""
+    """One session to judge, by the thresholds of its tenant."""
 
     readings: ReadingSet
     declared: Declared
+    thresholds: Thresholds = DEFAULT_THRESHOLDS
 
 
 def judge(cases: Sequence[Case], now: datetime) -> list[Verdict]:
-    """Judges sessions as one batch."""
+    """Judges sessions, those with the same thresholds as one batch."""
+    batches: dict[Thresholds, list[int]] = {}
+    for place, case in enumerate(cases):
+        batches.setdefault(case.thresholds, []).append(place)
+    verdicts: dict[int, Verdict] = {}
+    for thresholds, places in batches.items():
+        judged = _judge_batch([cases[place] for place in places], thresholds, now)
+        verdicts.update(zip(places, judged, strict=True))
+    return [verdicts[place] for place in range(len(cases))]
+
+
+def _judge_batch(cases: Sequence[Case], thresholds: Thresholds, now: datetime) -> list[Verdict]:
     declared = [case.declared for case in cases]
     rated_w = [np.nan if d.rated_power_kw is None else d.rated_power_kw * 1000.0 for d in declared]
     sessions = SessionColumns(
@@ -60,7 +73,8 @@ def judge(cases: Sequence[Case], now: datetime) -> list[Verdict]:
         out_of_order=np.array([d.out_of_order for d in declared]),
         overlaps=np.array([d.overlaps for d in declared]),
     )
-    return detect(columns_of([case.readings for case in cases]), sessions, now_us=microseconds(now))
+    readings = columns_of([case.readings for case in cases])
+    return detect(readings, sessions, now_us=microseconds(now), thresholds=thresholds)
 
 
 def _moment(at: datetime | None) -> int:

@@ -19,6 +19,7 @@ TENANT_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "session_rechecks": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "idempotency_keys": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "ocpp_transactions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "tenant_thresholds": ("SELECT", "INSERT"),
 }
 
 #: What the app role may call before it knows the tenant.

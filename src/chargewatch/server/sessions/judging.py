@@ -6,6 +6,7 @@ from uuid import UUID
 
 import structlog
 
+from chargewatch.domain.thresholds import Thresholds
 from chargewatch.domain.verdict import Verdict
 from chargewatch.ingest.readings import ReadingSet
 from chargewatch.server.analysis.service import FEWEST_READINGS, Analyser, Case, Declared
@@ -13,6 +14,7 @@ from chargewatch.server.db.connection import Connection
 from chargewatch.server.platform.metrics import ANOMALIES, SESSIONS_ANALYSED
 from chargewatch.server.sessions import repository, rows
 from chargewatch.server.sessions.rows import SessionRow, StationFacts
+from chargewatch.server.thresholds.memory import KnownThresholds
 
 RECURRENCES = 2
 
@@ -28,14 +30,29 @@ class Judgement(NamedTuple):
 
 
 class Judge:
-    """Judges sessions, with what the database knows of their neighbours."""
+    """Judges sessions, by their tenant's thresholds and with what the database knows of their neighbours."""
 
-    def __init__(self, analyser: Analyser, idle: timedelta) -> None:
+    def __init__(self, analyser: Analyser, thresholds: KnownThresholds, idle: timedelta) -> None:
         self._analyser = analyser
+        self._thresholds = thresholds
         self.idle = idle
 
-    async def judgement(
-        self, row: SessionRow, station: StationFacts, readings: ReadingSet, now: datetime, overlaps: int = 0
+    async def quick_judgement(
+        self, tenant_id: UUID, row: SessionRow, station: StationFacts, readings: ReadingSet, now: datetime
+    ) -> Judgement:
+        """Runs CSAR-2 outside of a transaction, on a session that overlaps no other one."""
+        if len(readings) < FEWEST_READINGS:
+            return Judgement(None, rows.is_over(row, readings, now, self.idle))
+        return await self._judgement(row, station, readings, now, 0, await self._thresholds.of(tenant_id))
+
+    async def _judgement(
+        self,
+        row: SessionRow,
+        station: StationFacts,
+        readings: ReadingSet,
+        now: datetime,
+        overlaps: int,
+        thresholds: Thresholds,
     ) -> Judgement:
         """Runs CSAR-2 on the readings of a row; a fault of the analysis is logged and told."""
         over = rows.is_over(row, readings, now, self.idle)
@@ -52,7 +69,7 @@ class Judge:
             overlaps=overlaps,
         )
         try:
-            return Judgement(await self._analyser.verdict(Case(readings, declared), now), over)
+            return Judgement(await self._analyser.verdict(Case(readings, declared, thresholds), now), over)
         except Exception:
             logger.exception("analysis_failed", session_version=row.version)
             return Judgement(None, over, failed=True)
@@ -80,7 +97,8 @@ class Judge:
     ) -> tuple[SessionRow, list[UUID]]:
         """Returns the row with the verdict on its readings, and the sessions that it overlaps."""
         overlapping = await repository.overlapping_sessions(connection, tenant_id, row)
-        judgement = await self.judgement(row, station, readings, now, len(overlapping))
+        thresholds = await self._thresholds.of(tenant_id, connection)
+        judgement = await self._judgement(row, station, readings, now, len(overlapping), thresholds)
         verdict = judgement.verdict
         recurring = False
         if verdict is not None and verdict.is_anomaly:

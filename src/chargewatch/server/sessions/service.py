@@ -22,6 +22,7 @@ from chargewatch.server.sessions.judging import Judge
 from chargewatch.server.sessions.known import Known, KnownSessions, KnownStations
 from chargewatch.server.sessions.payloads import Attributes, Whereabouts
 from chargewatch.server.sessions.rows import SessionRow, StationFacts, Stored, Times
+from chargewatch.server.thresholds.memory import KnownThresholds
 
 MOST_READINGS: Final = 200_000
 _ATTEMPTS: Final = 5
@@ -75,7 +76,8 @@ class SessionService:
 
     def __init__(self, database: Database, analyser: Analyser, idle_s: float) -> None:
         self._database = database
-        self._judge = Judge(analyser, timedelta(seconds=idle_s))
+        self.thresholds = KnownThresholds(database)
+        self._judge = Judge(analyser, self.thresholds, timedelta(seconds=idle_s))
         self._sessions = KnownSessions()
         self._stations = KnownStations()
 
@@ -250,7 +252,7 @@ class SessionService:
             rows.located(rows.new_row(external_id, _NOWHERE, now), _NOWHERE, where), push.attributes
         )
         row = rows.next_version(row, merged, change, now, now, replaced=True)
-        judgement = await self._judge.judgement(row, facts, merged, now)
+        judgement = await self._judge.quick_judgement(tenant_id, row, facts, merged, now)
         verdict = judgement.verdict
         if judgement.failed or (verdict is not None and verdict.is_anomaly):
             return None
@@ -316,7 +318,7 @@ class SessionService:
             )
             if rows.gives_up(before, row):
                 return None
-            judgement = await self._judge.judgement(row, known.facts, readings, now)
+            judgement = await self._judge.quick_judgement(tenant_id, row, known.facts, readings, now)
             verdict = judgement.verdict
             if judgement.failed or (verdict is not None and verdict.is_anomaly):
                 return None

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from datetime import UTC, datetime
 from typing import Final
@@ -22,6 +22,8 @@ from chargewatch.server.settings import Secret
 from chargewatch.server.tenants import repository
 from chargewatch.server.tenants.keys import DEFAULT_SCOPES, Scope, is_plausible, key_hash, key_hint, new_key
 from chargewatch.server.tenants.repository import TenantRepository
+from chargewatch.server.thresholds import service as thresholds
+from chargewatch.server.thresholds.service import StoredThresholds
 
 #: Principals that are remembered at once; the one used longest ago goes first.
 CACHED_KEYS: Final = 10_000
@@ -105,6 +107,29 @@ class TenantService:
         async with self._repository.within(tenant_id) as connection:
             await repository.set_retention(connection, tenant_id, days)
         return tenant_id
+
+    async def thresholds(self, tenant: str | UUID) -> StoredThresholds:
+        """The thresholds that a tenant's sessions are judged by.
+
+        Raises:
+            TenantError: no such tenant.
+        """
+        tenant_id = await self.find_tenant(tenant)
+        async with self._repository.within(tenant_id) as connection:
+            return await thresholds.read(connection, tenant_id)
+
+    async def change_thresholds(
+        self, tenant: str | UUID, values: Mapping[str, float | None]
+    ) -> StoredThresholds:
+        """Gives limits of a tenant other values, in every process within two seconds; None means the default.
+
+        Raises:
+            TenantError: no such tenant.
+            ThresholdError: no such limit, or it cannot have the value.
+        """
+        tenant_id = await self.find_tenant(tenant)
+        async with self._repository.within(tenant_id) as connection:
+            return await thresholds.change(connection, tenant_id, values, None)
 
     async def create_key(
         self,

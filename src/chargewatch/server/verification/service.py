@@ -14,6 +14,8 @@ from chargewatch.server.db.connection import Row
 from chargewatch.server.db.engine import Database
 from chargewatch.server.sessions import chunks
 from chargewatch.server.sessions.schemas import StoredVerdict
+from chargewatch.server.thresholds import service as thresholds
+from chargewatch.server.thresholds.service import StoredThresholds
 from chargewatch.server.verification import repository
 
 STEP_SESSIONS: Final = 500
@@ -47,6 +49,8 @@ async def verify(database: Database, tenants: list[UUID]) -> Verification:
         async with database.tenant_transaction(tenant_id, reads=True) as connection:
             for row in await repository.count_differences(connection, tenant_id):
                 differences.append(_count_difference(tenant_id, row))
+            stored = await thresholds.read(connection, tenant_id)
+            differences.extend(_threshold_differences(tenant_id, stored))
         last = _BEFORE_ALL
         while True:
             async with database.tenant_transaction(tenant_id, reads=True) as connection:
@@ -66,6 +70,15 @@ def _count_difference(tenant_id: UUID, row: Row) -> Difference:
     return Difference(
         str(tenant_id), where, f"count of {row['what']}", str(row["counted"]), str(row["recounted"])
     )
+
+
+def _threshold_differences(tenant_id: UUID, stored: StoredThresholds) -> Iterator[Difference]:
+    """Compares what a tenant has set with what judging makes of it: another release may have had other bounds."""
+    effective = stored.effective._asdict()
+    for name, value in stored.changes.items():
+        if effective.get(name) != value:
+            in_force = str(effective.get(name, "a limit of this program"))
+            yield Difference(str(tenant_id), "thresholds", name, str(value), in_force)
 
 
 def _session_differences(tenant_id: UUID, row: Row) -> Iterator[Difference]:

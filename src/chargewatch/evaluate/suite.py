@@ -1,0 +1,181 @@
+"""The standard suite: which sessions, how many, and what is true about each. Seeded and streamed.
+
+Three purposes never share a seed: the suite that is reported on, and training and calibration for methods that
+learn. Only the suite holds mechanisms that are kept out of training.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from enum import IntEnum, StrEnum
+from math import ceil
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from chargewatch.domain.categories import Category
+from chargewatch.evaluate.strata import Stratum, ordinary_session, ordinary_strata
+from chargewatch.evaluate.window import counted_labels
+from chargewatch.simulate import (
+    FAULTS,
+    HELD_OUT,
+    HELD_OUT_NEAR_MISSES,
+    NEAR_MISSES,
+    SimulatedSession,
+    simulate_session,
+)
+from chargewatch.simulate.catalogue import fault_named, near_miss_named
+from chargewatch.simulate.faults import Mechanism
+from chargewatch.simulate.meters import SAMPLINGS_S
+from chargewatch.simulate.records import Kind
+
+ORDINARY_EACH: Final = 80
+NEAR_MISS_EACH: Final = 40
+ANOMALIES_EACH: Final = 120
+"""Sessions of a stratum, of a near-miss, and sessions with a fault of a category that counts, at scale 1."""
+
+_SLOWEST_DC_S: Final = 300.0
+_TRIES: Final = 8  # faults that do not count are drawn anew, up to so many times as often
+
+
+class Purpose(IntEnum):
+    """What sessions are drawn for."""
+
+    SUITE = 0
+    TRAINING = 1
+    CALIBRATION = 2
+
+
+class Split(StrEnum):
+    """Whether a method may have learnt from sessions like this one."""
+
+    TRAINING = "training"
+    HELD_OUT = "held-out"
+
+
+class Case(NamedTuple):
+    """One session of the suite. ``stratum`` names its kind: of normal sessions what they are, else the category."""
+
+    session: SimulatedSession
+    stratum: str
+    split: Split
+
+
+class SuiteSize(NamedTuple):
+    """How many sessions: of each stratum, of each near-miss, and faults of each category that count."""
+
+    ordinary: int
+    near_miss: int
+    anomalies: int
+
+    @classmethod
+    def scaled(cls, scale: float) -> "SuiteSize":
+        """Returns the standard size times ``scale``, at least one of everything.
+
+        Raises:
+            ValueError: a scale that is not above 0.
+        """
+        if not scale > 0:
+            raise ValueError("the scale must be above 0")
+        return cls(*(max(ceil(n * scale), 1) for n in (ORDINARY_EACH, NEAR_MISS_EACH, ANOMALIES_EACH)))
+
+
+def suite(seed: int, size: SuiteSize) -> Iterator[Case]:
+    """Yields the cases of the suite: ordinary sessions, near-misses, faults; all mechanisms, both splits."""
+    for number, stratum in enumerate(ordinary_strata()):
+        yield from _ordinary((Purpose.SUITE, seed, 0, number), stratum, size.ordinary)
+    for number, name in enumerate(NEAR_MISSES):
+        split = Split.HELD_OUT if name in HELD_OUT_NEAR_MISSES else Split.TRAINING
+        yield from _near_misses((Purpose.SUITE, seed, 1, number), name, split, size.near_miss)
+    for category in FAULTS:
+        yield from _faults((Purpose.SUITE, seed, 2), category, FAULTS[category], size.anomalies)
+
+
+def training(seed: int, size: SuiteSize) -> Iterator[Case]:
+    """Yields sessions to learn from: ordinary ones, near-misses and faults of the training mechanisms only."""
+    yield from normals_to_learn(Purpose.TRAINING, seed, size)
+    for category in FAULTS:
+        names = [m for m in FAULTS[category] if m not in HELD_OUT[category]]
+        yield from _faults((Purpose.TRAINING, seed, 2), category, names, size.anomalies)
+
+
+def normals_to_learn(purpose: Purpose, seed: int, size: SuiteSize) -> Iterator[Case]:
+    """Yields normal sessions of the training kinds; another purpose gives other sessions."""
+    for number, stratum in enumerate(ordinary_strata()):
+        yield from _ordinary((purpose, seed, 0, number), stratum, size.ordinary)
+    for number, name in enumerate(NEAR_MISSES):
+        if name not in HELD_OUT_NEAR_MISSES:
+            yield from _near_misses((purpose, seed, 1, number), name, Split.TRAINING, size.near_miss)
+
+
+def _ordinary(key: tuple[int, ...], stratum: Stratum, count: int) -> Iterator[Case]:
+    for number in range(count):
+        session = ordinary_session(stratum, _seed(*key, number))
+        yield Case(_named(session, "n", *key, number), stratum.name, Split.TRAINING)
+
+
+def _near_misses(key: tuple[int, ...], name: str, split: Split, count: int) -> Iterator[Case]:
+    mechanism = near_miss_named(name)
+    possible = _samplings(mechanism)
+    for number in range(count):
+        sampling_s = _in_turn(possible, number)
+        drawn = simulate_session(
+            _seed(*key, number), near_miss=name, sampling_s=sampling_s, kind=_kind(mechanism, sampling_s)
+        )
+        yield Case(_named(drawn, "m", *key, number), f"near-miss: {name}", split)
+
+
+def _faults(key: tuple[int, ...], category: Category, names: Sequence[str], count: int) -> Iterator[Case]:
+    """Yields faults, of each mechanism until as many count as it takes for ``count`` of the category."""
+    place = list(Category).index(category)
+    each = ceil(count / max(len(names), 1))
+    for name in names:
+        mechanism = fault_named(category, name)
+        possible = _samplings(mechanism)
+        split = Split.HELD_OUT if name in HELD_OUT[category] else Split.TRAINING
+        which = FAULTS[category].index(name)
+        counted = number = 0
+        while counted < each and number < each * _TRIES:
+            sampling_s = _in_turn(possible, number)
+            drawn = simulate_session(
+                _seed(*key, place, which, number),
+                fault=category,
+                mechanism=name,
+                sampling_s=sampling_s,
+                kind=_kind(mechanism, sampling_s),
+            )
+            yield Case(_named(drawn, "f", *key, place, which, number), category.value, split)
+            counted += bool(counted_labels(drawn))
+            number += 1
+
+
+def _samplings(mechanism: Mechanism) -> tuple[float, ...]:
+    """Returns the sampling intervals that a mechanism can be seen at, as far as its needs say."""
+    needs = mechanism.needs
+    return tuple(
+        s
+        for s in SAMPLINGS_S
+        if (needs.sampling_at_most_s is None or s <= needs.sampling_at_most_s)
+        and (needs.kind != "dc" or s <= _SLOWEST_DC_S)
+        and (not needs.clock_aligned or s >= _SLOWEST_DC_S)
+    )
+
+
+def _kind(mechanism: Mechanism, sampling_s: float | None) -> Kind | None:
+    """Returns the kind of station: no DC station samples as seldom as each 15 minutes."""
+    slow = sampling_s is not None and sampling_s > _SLOWEST_DC_S
+    return "ac" if slow else mechanism.needs.kind
+
+
+def _in_turn(possible: tuple[float, ...], number: int) -> float | None:
+    """Every second session has its station's own sampling, the others go through all that are possible."""
+    return possible[number // 2 % len(possible)] if number % 2 and possible else None
+
+
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+
+
+def _named(session: SimulatedSession, letter: str, *key: int) -> SimulatedSession:
+    """Gives a session a name of its own; it does not say what is wrong with it."""
+    name = f"{_seed(*key, ord(letter)):016x}"
+    return replace(session, session_id=f"session-{name}", station_id=f"station-{name}")

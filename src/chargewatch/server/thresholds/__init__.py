@@ -1,0 +1,1 @@
+"""The limits of a tenant: what they are, changing them, and knowing them while judging."""
