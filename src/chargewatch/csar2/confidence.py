@@ -46,6 +46,11 @@ def score_without(instants: int, doubts: int) -> float:
     return 0.02 + 0.1 / max(instants, 1) + 0.02 * min(doubts, 5)
 
 
+def trust(shape_score: float | None) -> float:
+    """Returns what a shape that is rare leaves of the confidence that a session is normal: 0.8 next to the limit."""
+    return 1.0 if shape_score is None else 1.0 - 0.4 * shape_score
+
+
 def doubts(notes: Iterable[DataQualityNote]) -> int:
     """Counts the kinds of notes that can hide something."""
     return sum(1 for note in notes if note.code not in INFORMATIVE)

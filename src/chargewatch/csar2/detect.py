@@ -4,9 +4,11 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
-from chargewatch.csar2 import confidence
+import numpy as np
+
+from chargewatch.csar2 import confidence, unusual_profile
 from chargewatch.csar2.physics import (
     charging_expected,
     energy_pit,
@@ -22,6 +24,7 @@ from chargewatch.csar2.physics import (
     zero_session,
 )
 from chargewatch.csar2.physics.finding import Fact, Finding
+from chargewatch.csar2.shape_model import Outlook, ShapeModel, base_artefact, base_model, telling
 from chargewatch.domain.categories import CONCERNS, YIELDS_TO, Category
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.verdict import (
@@ -36,11 +39,12 @@ from chargewatch.domain.verdict import (
 from chargewatch.features.batch import SessionBatch
 from chargewatch.features.record import SessionRecord
 from chargewatch.features.register import WH_PER_KWH
+from chargewatch.features.tensor import SessionTensors, session_tensors
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import ReadingColumns, SessionColumns
 
-MODEL_ID: Final = "model-csar2-base"
-MODEL_VERSION: Final = "0.1.0"
+MODEL_ID: Final = base_artefact().manifest.model_id
+MODEL_VERSION: Final = base_artefact().manifest.model_version
 
 _RULES: Final = (
     kwh_decrease.find,
@@ -59,6 +63,24 @@ _MOST_FACTS: Final = 24  # of an anomaly that was joined from many
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class _Shapes(NamedTuple):
+    """What the network says of the sessions of a batch, and the share of normal ones that may be reported."""
+
+    tensors: SessionTensors
+    outlook: Outlook
+    limit: float
+
+    def unusual(self, session: int) -> bool:
+        """Tells whether a session is to be reported."""
+        return bool(self.outlook.judged[session] and self.outlook.p[session] <= self.limit)
+
+    def score(self, session: int) -> float | None:
+        """Returns the score of a session without findings, None where the network has no say."""
+        if not self.outlook.judged[session]:
+            return None
+        return unusual_profile.score_of(float(self.outlook.p[session]), self.limit)
+
+
 def detect(
     readings: ReadingColumns,
     sessions: SessionColumns,
@@ -66,18 +88,49 @@ def detect(
     now_us: int,
     thresholds: Thresholds = DEFAULT_THRESHOLDS,
     gated: bool = True,
+    model: ShapeModel | None = None,
 ) -> list[Verdict]:
     """Judges S sessions; returns S verdicts in their order.
 
     ``now_us`` is the present in microseconds since 1970, which tells clock faults. ``gated=False`` runs every
-    rule on every session; the verdicts are the same.
+    rule on every session; the verdicts are the same. ``model`` is the network, the base model where it is None.
+
+    Raises:
+        ArtefactError: the base model is missing or does not fit this version.
     """
     batch = SessionBatch(readings, sessions, now_us, thresholds)
     needed = gates.need_rules(batch) if gated else [True] * readings.sessions
     energies = _energies(batch)
-    return [
-        _judge(batch, s) if needed[s] else _normal(batch, s, *energies[s]) for s in range(readings.sessions)
-    ]
+    records = {s: batch.record(s) for s in range(readings.sessions) if needed[s]}
+    findings = {s: _findings(record) for s, record in records.items()}
+    shapes = _shapes(batch, [not findings.get(s) for s in range(readings.sessions)], model)
+    verdicts = []
+    for s in range(readings.sessions):
+        found, record = findings.get(s, []), records.get(s)
+        if shapes is not None and shapes.unusual(s):
+            record = record or batch.record(s)
+            found = unusual_profile.find(record, shapes.tensors, shapes.outlook, s, shapes.limit)
+        if found and record is not None:
+            verdicts.append(_anomalous(batch, s, record, found))
+        else:
+            energy = (record.imported_wh, record.energy_source) if record else energies[s]
+            verdicts.append(_normal(batch, s, *energy, shapes.score(s) if shapes else None))
+    return verdicts
+
+
+def _findings(record: SessionRecord) -> list[Finding]:
+    """Runs every rule on one session."""
+    return _merged(_decided([finding for rule in _RULES for finding in rule(record)]))
+
+
+def _shapes(batch: SessionBatch, quiet: Sequence[bool], model: ShapeModel | None) -> _Shapes | None:
+    """Lets the network judge the sessions in which no rule found anything; None where it is not asked."""
+    limit = batch.thresholds.unusual_per_thousand / 1000.0
+    if limit <= 0.0 or not any(quiet):
+        return None
+    tensors = session_tensors(batch)
+    wanted = telling(tensors, batch.selection.instants) & np.array(quiet, np.bool_)
+    return _Shapes(tensors, (model or base_model()).outlook(tensors, wanted), limit)
 
 
 def _energies(batch: SessionBatch) -> list[tuple[float | None, str | None]]:
@@ -100,12 +153,10 @@ def _energies(batch: SessionBatch) -> list[tuple[float | None, str | None]]:
     return energies
 
 
-def _judge(batch: SessionBatch, session: int) -> Verdict:
-    """Runs every rule on one session."""
-    record = batch.record(session)
-    findings = _merged(_decided([finding for rule in _RULES for finding in rule(record)]))
-    if not findings:
-        return _normal(batch, session, record.imported_wh, record.energy_source)
+def _anomalous(
+    batch: SessionBatch, session: int, record: SessionRecord, findings: Sequence[Finding]
+) -> Verdict:
+    """Returns the verdict on a session with findings."""
     notes = batch.notes(session)
     window_s = _window_start_s(batch, session)
     current = tuple(f for f in findings if f.end_s >= window_s)
@@ -131,15 +182,25 @@ def _judge(batch: SessionBatch, session: int) -> Verdict:
     )
 
 
-def _normal(batch: SessionBatch, session: int, energy_wh: float | None, source: str | None) -> Verdict:
-    """Returns the verdict on a session without findings."""
+def _normal(
+    batch: SessionBatch,
+    session: int,
+    energy_wh: float | None,
+    source: str | None,
+    shape_score: float | None,
+) -> Verdict:
+    """Returns the verdict on a session without findings; ``shape_score`` is the network's, None where it has no say."""
     notes = batch.notes(session)
     instants = int(batch.selection.instants[session])
     doubt_count = confidence.doubts(notes)
     return Verdict(
         is_anomaly=False,
-        score=round(confidence.score_without(instants, doubt_count), 4),
-        confidence=round(confidence.confidence_in(None, instants, doubt_count), 4),
+        score=round(confidence.score_without(instants, doubt_count), 4)
+        if shape_score is None
+        else shape_score,
+        confidence=round(
+            confidence.confidence_in(None, instants, doubt_count) * confidence.trust(shape_score), 4
+        ),
         confidence_basis=confidence.BASIS,
         sequence_length=_sequence_length(batch, session),
         anomalies=(),
@@ -217,7 +278,7 @@ def _unit(seconds: float) -> int:
 def _anomaly(record: SessionRecord, finding: Finding, window_s: float, doubt_count: int) -> Anomaly:
     return Anomaly(
         category=Category(finding.category),
-        score=round(confidence.score_of(finding.strength), 4),
+        score=round(confidence.score_of(finding.strength), 4) if finding.score is None else finding.score,
         confidence=round(
             confidence.confidence_in(
                 finding.category, record.instants, doubt_count, finding.confidence_limit
