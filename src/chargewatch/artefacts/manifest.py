@@ -38,6 +38,18 @@ class Stratum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scores: tuple[float, ...]
 
 
+class ConfidenceFit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The weights of the confidence model, by figure, and what they were fitted on.
+
+    ``sessions`` is how many verdicts, ``basis`` on what, ``prevalence`` the share of faulty sessions that it is for.
+    """
+
+    basis: str
+    sessions: int
+    prevalence: float
+    weights: dict[str, float]
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model's manifest. ``metrics`` were measured when it was made, on sessions that it did not learn from."""
 
@@ -56,6 +68,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strata: tuple[Stratum, ...]
     tensors: dict[str, tuple[int, ...]]
     files: dict[str, FileSeal]
+    confidence: ConfidenceFit | None = None
 
 
 def encode(manifest: Manifest) -> bytes:

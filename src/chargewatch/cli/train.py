@@ -50,7 +50,7 @@ def train(
 
     settings = Settings(seed=seed, epochs=epochs, head_epochs=max(round(1.25 * epochs), 1))
     try:
-        metrics = _train(output, settings, Amounts().times(share), workers)
+        metrics = _train(output, settings, Amounts().times(share), workers, share)
     except ValueError as problem:
         raise _failed(str(problem), 1) from None
     except OSError as problem:
@@ -62,13 +62,18 @@ def train(
         typer.echo(f"{name}: {value}", err=True)
 
 
-def _train(output: Path, settings: "Settings", amounts: "Amounts", workers: int | None) -> dict[str, float]:
-    """Simulates, trains and writes; returns what was measured on sessions that were not learnt from."""
+def _train(
+    output: Path, settings: "Settings", amounts: "Amounts", workers: int | None, scale: float
+) -> dict[str, float]:
+    """Simulates, trains, calibrates and writes; returns what was measured on sessions that were not learnt from."""
+    import msgspec
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from chargewatch.artefacts.folder import write_artefact
+    from chargewatch.artefacts.folder import Artefact, write_artefact
+    from chargewatch.csar2.shape_model import ShapeModel
     from chargewatch.csar2.train import train as made
+    from chargewatch.evaluate.confidence_fit import fit_confidence
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
@@ -76,8 +81,14 @@ def _train(output: Path, settings: "Settings", amounts: "Amounts", workers: int 
         data = simulated_data(settings.seed, amounts, workers, progress)
         task = progress.add_task("training", total=1.0)
         trained = made(data, settings, lambda share: progress.update(task, completed=share))
-    write_artefact(output, trained.manifest, trained.graph, trained.weights)
-    return trained.manifest.metrics
+        model = ShapeModel(Artefact(trained.manifest, trained.graph), "the trained model")
+        task = progress.add_task("calibrating the confidence", total=None)
+        fitted = fit_confidence(
+            model, settings.seed, scale, lambda done: progress.update(task, completed=done)
+        )
+    manifest = msgspec.structs.replace(trained.manifest, confidence=fitted)
+    write_artefact(output, manifest, trained.graph, trained.weights)
+    return manifest.metrics
 
 
 def simulated_data(

@@ -1,5 +1,6 @@
 """``detect``: from a batch of readings to verdicts. HTTP, files and back-tests all come through here."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from chargewatch.csar2 import confidence, unusual_profile
+from chargewatch.csar2 import scores, unusual_profile
+from chargewatch.csar2.calibration import ConfidenceModel, Grounds
 from chargewatch.csar2.physics import (
     charging_expected,
     energy_pit,
@@ -26,6 +28,7 @@ from chargewatch.csar2.physics import (
 from chargewatch.csar2.physics.finding import Fact, Finding
 from chargewatch.csar2.shape_model import Outlook, ShapeModel, base_artefact, base_model, telling
 from chargewatch.domain.categories import CONCERNS, YIELDS_TO, Category
+from chargewatch.domain.data_quality import DataQualityNote
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.verdict import (
     LAST_UNIT,
@@ -63,6 +66,13 @@ _MOST_FACTS: Final = 24  # of an anomaly that was joined from many
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Judged(NamedTuple):
+    """A verdict, and what its confidence rests on."""
+
+    verdict: Verdict
+    grounds: Grounds
+
+
 class _Shapes(NamedTuple):
     """What the network says of the sessions of a batch, and the share of normal ones that may be reported."""
 
@@ -79,6 +89,12 @@ class _Shapes(NamedTuple):
         if not self.outlook.judged[session]:
             return None
         return unusual_profile.score_of(float(self.outlook.p[session]), self.limit)
+
+    def surprise(self, session: int) -> float | None:
+        """Returns −log10 of the p-value, None where the network has no say."""
+        if not self.outlook.judged[session]:
+            return None
+        return -math.log10(max(float(self.outlook.p[session]), 1e-12))
 
 
 def detect(
@@ -99,23 +115,49 @@ def detect(
         ArtefactError: the base model is missing or does not fit this version.
     """
     batch = SessionBatch(readings, sessions, now_us, thresholds)
-    needed = gates.need_rules(batch) if gated else [True] * readings.sessions
+    return [judged.verdict for judged in judge(batch, model or base_model(), gated=gated)]
+
+
+def judge(batch: SessionBatch, model: ShapeModel, *, gated: bool = True) -> list[Judged]:
+    """Judges the sessions of a batch; as `detect`, with the grounds of each verdict's confidence."""
+    count = batch.readings.sessions
+    needed = gates.need_rules(batch) if gated else [True] * count
     energies = _energies(batch)
-    records = {s: batch.record(s) for s in range(readings.sessions) if needed[s]}
+    records = {s: batch.record(s) for s in range(count) if needed[s]}
     findings = {s: _findings(record) for s, record in records.items()}
-    shapes = _shapes(batch, [not findings.get(s) for s in range(readings.sessions)], model)
-    verdicts = []
-    for s in range(readings.sessions):
+    shapes = _shapes(batch, [not findings.get(s) for s in range(count)], model)
+    judged = []
+    for s in range(count):
         found, record = findings.get(s, []), records.get(s)
         if shapes is not None and shapes.unusual(s):
             record = record or batch.record(s)
             found = unusual_profile.find(record, shapes.tensors, shapes.outlook, s, shapes.limit)
+        notes = batch.notes(s)
+        grounds = Grounds(
+            category=None,
+            strength=0.0,
+            instants=int(batch.selection.instants[s]),
+            doubts=scores.doubts(notes),
+            surprise=shapes.surprise(s) if shapes else None,
+            managed=bool(batch.sessions.managed[s]),
+        )
+        case = _Case(batch, s, notes, grounds, model.confidence)
         if found and record is not None:
-            verdicts.append(_anomalous(batch, s, record, found))
+            judged.append(_anomalous(case, record, found))
         else:
             energy = (record.imported_wh, record.energy_source) if record else energies[s]
-            verdicts.append(_normal(batch, s, *energy, shapes.score(s) if shapes else None))
-    return verdicts
+            judged.append(_normal(case, *energy, shapes.score(s) if shapes else None))
+    return judged
+
+
+class _Case(NamedTuple):
+    """One session of a batch while its verdict is made; ``grounds`` are those of a verdict without anomaly."""
+
+    batch: SessionBatch
+    session: int
+    notes: tuple[DataQualityNote, ...]
+    grounds: Grounds
+    confidence: ConfidenceModel
 
 
 def _findings(record: SessionRecord) -> list[Finding]:
@@ -123,14 +165,14 @@ def _findings(record: SessionRecord) -> list[Finding]:
     return _merged(_decided([finding for rule in _RULES for finding in rule(record)]))
 
 
-def _shapes(batch: SessionBatch, quiet: Sequence[bool], model: ShapeModel | None) -> _Shapes | None:
+def _shapes(batch: SessionBatch, quiet: Sequence[bool], model: ShapeModel) -> _Shapes | None:
     """Lets the network judge the sessions in which no rule found anything; None where it is not asked."""
     limit = batch.thresholds.unusual_per_thousand / 1000.0
     if limit <= 0.0 or not any(quiet):
         return None
     tensors = session_tensors(batch)
     wanted = telling(tensors, batch.selection.instants) & np.array(quiet, np.bool_)
-    return _Shapes(tensors, (model or base_model()).outlook(tensors, wanted), limit)
+    return _Shapes(tensors, model.outlook(tensors, wanted), limit)
 
 
 def _energies(batch: SessionBatch) -> list[tuple[float | None, str | None]]:
@@ -153,63 +195,58 @@ def _energies(batch: SessionBatch) -> list[tuple[float | None, str | None]]:
     return energies
 
 
-def _anomalous(
-    batch: SessionBatch, session: int, record: SessionRecord, findings: Sequence[Finding]
-) -> Verdict:
+def _anomalous(case: _Case, record: SessionRecord, findings: Sequence[Finding]) -> Judged:
     """Returns the verdict on a session with findings."""
-    notes = batch.notes(session)
-    window_s = _window_start_s(batch, session)
-    current = tuple(f for f in findings if f.end_s >= window_s)
-    past = tuple(f for f in findings if f.end_s < window_s)
-    doubt_count = confidence.doubts(notes)
-    anomalies = tuple(_anomaly(record, f, window_s, doubt_count) for f in current)
-    earlier = tuple(_anomaly(record, f, f.start_s, doubt_count) for f in past)
-    surest = max(anomalies, key=lambda a: a.score, default=None)
-    return Verdict(
+    window_s = _window_start_s(case.batch, case.session)
+    current = [f for f in findings if f.end_s >= window_s]
+    past = [f for f in findings if f.end_s < window_s]
+    anomalies = [_anomaly(case, record, f, window_s) for f in current]
+    surest = max(range(len(anomalies)), key=lambda i: anomalies[i].score, default=None)
+    grounds = case.grounds if surest is None else _grounds_of(case, current[surest])
+    verdict = Verdict(
         is_anomaly=surest is not None,
-        score=surest.score if surest else round(confidence.score_without(record.instants, doubt_count), 4),
-        confidence=surest.confidence
-        if surest
-        else round(confidence.confidence_in(None, record.instants, doubt_count), 4),
-        confidence_basis=confidence.BASIS,
-        sequence_length=_sequence_length(batch, session),
-        anomalies=anomalies,
-        past_anomalies=earlier,
-        data_quality=notes,
+        score=_quiet_score(case) if surest is None else anomalies[surest].score,
+        confidence=_sure(case, grounds) if surest is None else anomalies[surest].confidence,
+        confidence_basis=case.confidence.basis,
+        sequence_length=_sequence_length(case.batch, case.session),
+        anomalies=tuple(anomalies),
+        past_anomalies=tuple(_anomaly(case, record, f, f.start_s) for f in past),
+        data_quality=case.notes,
         energy_kwh=_kwh(record.imported_wh),
         energy_source=record.energy_source,
         energy_disputed_kwh=_kwh(sum(f.disputed_wh for f in findings)) or 0.0,
     )
+    return Judged(verdict, grounds)
 
 
-def _normal(
-    batch: SessionBatch,
-    session: int,
-    energy_wh: float | None,
-    source: str | None,
-    shape_score: float | None,
-) -> Verdict:
+def _normal(case: _Case, energy_wh: float | None, source: str | None, shape_score: float | None) -> Judged:
     """Returns the verdict on a session without findings; ``shape_score`` is the network's, None where it has no say."""
-    notes = batch.notes(session)
-    instants = int(batch.selection.instants[session])
-    doubt_count = confidence.doubts(notes)
-    return Verdict(
+    verdict = Verdict(
         is_anomaly=False,
-        score=round(confidence.score_without(instants, doubt_count), 4)
-        if shape_score is None
-        else shape_score,
-        confidence=round(
-            confidence.confidence_in(None, instants, doubt_count) * confidence.trust(shape_score), 4
-        ),
-        confidence_basis=confidence.BASIS,
-        sequence_length=_sequence_length(batch, session),
+        score=_quiet_score(case) if shape_score is None else shape_score,
+        confidence=_sure(case, case.grounds),
+        confidence_basis=case.confidence.basis,
+        sequence_length=_sequence_length(case.batch, case.session),
         anomalies=(),
         past_anomalies=(),
-        data_quality=notes,
+        data_quality=case.notes,
         energy_kwh=_kwh(energy_wh),
         energy_source=source,
         energy_disputed_kwh=0.0,
     )
+    return Judged(verdict, case.grounds)
+
+
+def _grounds_of(case: _Case, finding: Finding) -> Grounds:
+    return case.grounds._replace(category=finding.category, strength=finding.strength)
+
+
+def _sure(case: _Case, grounds: Grounds, limit: float = 1.0) -> float:
+    return round(min(case.confidence.confidence(grounds), limit), 4)
+
+
+def _quiet_score(case: _Case) -> float:
+    return round(scores.score_without(case.grounds.instants, case.grounds.doubts), 4)
 
 
 def _decided(findings: Sequence[Finding]) -> list[Finding]:
@@ -275,16 +312,11 @@ def _unit(seconds: float) -> int:
     return min(max(round(seconds * 1e6) // (UNIT_S * 1_000_000), 0), LAST_UNIT)
 
 
-def _anomaly(record: SessionRecord, finding: Finding, window_s: float, doubt_count: int) -> Anomaly:
+def _anomaly(case: _Case, record: SessionRecord, finding: Finding, window_s: float) -> Anomaly:
     return Anomaly(
         category=Category(finding.category),
-        score=round(confidence.score_of(finding.strength), 4) if finding.score is None else finding.score,
-        confidence=round(
-            confidence.confidence_in(
-                finding.category, record.instants, doubt_count, finding.confidence_limit
-            ),
-            4,
-        ),
+        score=round(scores.score_of(finding.strength), 4) if finding.score is None else finding.score,
+        confidence=_sure(case, _grounds_of(case, finding), finding.confidence_limit),
         bucket_range=BucketRange(_unit(finding.start_s - window_s), _unit(finding.end_s - window_s)),
         time_range=TimeRange(_instant(record, finding.start_s), _instant(record, finding.end_s)),
         severity=finding.severity.value,

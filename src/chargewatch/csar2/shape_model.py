@@ -15,6 +15,7 @@ import numpy as np
 from chargewatch.artefacts.folder import Artefact, ArtefactError, read_artefact
 from chargewatch.artefacts.manifest import Manifest
 from chargewatch.csar2 import rarity
+from chargewatch.csar2.calibration import PRIOR, PRIOR_BASIS, ConfidenceModel
 from chargewatch.features.channel_table import (
     BUCKETS,
     CHANNELS,
@@ -78,6 +79,7 @@ class ShapeModel:
         """Makes the session. Raises ArtefactError where the graph is not one of ours."""
         self.manifest: Manifest = artefact.manifest
         _check_names(artefact.manifest, where)
+        self.confidence = _confidence(artefact.manifest, where)
         self._session = _session(artefact.graph, where)
 
     def outlook(self, tensors: SessionTensors, wanted: Flags) -> Outlook:
@@ -148,6 +150,15 @@ def _check_names(manifest: Manifest, where: str) -> None:
         raise ArtefactError(f"{where}: its channels, context or buckets are not those of its feature hash")
     if len(manifest.strata) != rarity.STRATA:
         raise ArtefactError(f"{where}: {len(manifest.strata)} strata; {rarity.STRATA} are needed")
+
+
+def _confidence(manifest: Manifest, where: str) -> ConfidenceModel:
+    if manifest.confidence is None:
+        return ConfidenceModel(PRIOR, PRIOR_BASIS)
+    try:
+        return ConfidenceModel(manifest.confidence.weights, manifest.confidence.basis)
+    except ValueError as problem:
+        raise ArtefactError(f"{where}: {problem}") from None
 
 
 def _session(graph: bytes, where: str) -> _Session:
