@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from chargewatch.domain.data_quality import DETAILS, DataQualityNote, NoteCode
-from chargewatch.domain.thresholds import Thresholds
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.vocabulary import MEASURAND_CODES
 from chargewatch.features.flow import median
 from chargewatch.features.phases import SideBySide, rows_of
@@ -130,7 +130,7 @@ class SessionBatch:
         """Repairs one session's register and notes what was done."""
         notes = self._notes.setdefault(session, Counter())
         most_w = most_power_w(float(self.sessions.rated_power_w[session]), self.thresholds)
-        tolerance = self.thresholds.tolerance_kwh * WH_PER_KWH
+        tolerance = DEFAULT_THRESHOLDS.tolerance_kwh * WH_PER_KWH  # repairs are no matter of taste
         series = self.series(Channel.REGISTER)
         rows = slice(int(series.offsets[session]), int(series.offsets[session + 1]))
         register = RegisterReadings(
@@ -186,7 +186,7 @@ class SessionBatch:
         integral = float(self.power_integrals_wh[session])
         if integral <= 100.0 or not wh:
             return 1.0
-        tolerance = tolerance_wh(wh, resolution_wh(wh), self.thresholds.tolerance_kwh * WH_PER_KWH)
+        tolerance = tolerance_wh(wh, resolution_wh(wh), DEFAULT_THRESHOLDS.tolerance_kwh * WH_PER_KWH)
         values = steady(at_s, wh, falls(at_s, wh, tolerance))[1]
         rise = sum(max(b - a, 0.0) for a, b in zip(values, values[1:], strict=False))
         for scale in (WH_PER_KWH, 1 / WH_PER_KWH):
