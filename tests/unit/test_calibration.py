@@ -33,7 +33,7 @@ GROUNDS = st.builds(
 def truth(grounds):
     """The probability that a verdict is right: pits less than normals, strong ones more, thin ones less."""
     logit = 3.0 if grounds.category is None else 1.2 + 0.9 * math.log1p(grounds.strength)
-    return 1 / (1 + math.exp(-(logit - (3.0 if grounds.instants == 4 else 0.0) * 0.6)))
+    return 1 / (1 + math.exp(-(logit - (5.0 if grounds.instants == 4 else 0.0) * 0.6)))
 
 
 def drawn(seed, count=4000):
@@ -104,7 +104,7 @@ def slow_fit(grounds, right, faulty, prevalence):
     for position in range(13):
         unit = [1.0 if i == position else 0.0 for i in range(len(FIGURES))]
         rows += [(unit, 1.0, 0.5), (unit, 0.0, 0.5)]
-    w = [0.0] * 13 + [0.0, -0.5, -0.1] + [0.0] * 5
+    w = [0.0] * 13 + [0.0, -4.0, -0.5, 0.0, 0.0, -0.3, 0.0, 0.0]
     for _ in range(1000):
         slope = [0.0] * 13 + w[13:]
         for x, y, weight in rows:
@@ -113,8 +113,8 @@ def slow_fit(grounds, right, faulty, prevalence):
                 if value:
                     slope[j] += weight * (p - y) * value
         w = [a - 0.04 * s for a, s in zip(w, slope, strict=True)]
-        w[13], w[14], w[15] = max(w[13], 0), min(w[14], -0.5), min(w[15], -0.1)
-        w[16], w[17], w[18] = min(w[16], 0), max(w[17], 0), min(w[18], 0)
+        w[13], w[14], w[15] = max(w[13], 0), min(w[14], -4), min(w[15], -0.5)
+        w[16], w[17], w[18] = min(w[16], 0), max(w[17], 0), min(w[18], -0.3)
     return dict(zip(FIGURES, w, strict=True))
 
 

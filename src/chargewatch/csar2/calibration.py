@@ -30,11 +30,11 @@ _KINDS: Final = ("normal", *(category.value for category in Category))
 #: Figures beside the kinds, with the bounds of their slopes.
 _SLOPES: Final = {
     "strength": (0.0, np.inf),
-    "few_instants": (-np.inf, -0.5),
-    "doubts": (-np.inf, -0.1),
+    "few_instants": (-np.inf, -4.0),
+    "doubts": (-np.inf, -0.5),
     "surprise_of_normal": (-np.inf, 0.0),
     "surprise_of_anomaly": (0.0, np.inf),
-    "not_seen_by_network": (-np.inf, 0.0),
+    "not_seen_by_network": (-np.inf, -0.3),
     "managed_anomaly": (-np.inf, np.inf),
     "managed_normal": (-np.inf, np.inf),
 }
@@ -42,8 +42,8 @@ FIGURES: Final = (*_KINDS, *_SLOPES)
 #: Weights of a model that was not calibrated: judgements, not measurements.
 PRIOR: Final = (
     dict.fromkeys(FIGURES, 0.0)
-    | dict.fromkeys(_KINDS, 2.0)
-    | {"few_instants": -1.0, "doubts": -0.3, "surprise_of_normal": -0.3, "not_seen_by_network": -0.2}
+    | dict.fromkeys(_KINDS, 3.0)
+    | {"few_instants": -4.0, "doubts": -0.5, "surprise_of_normal": -0.3, "not_seen_by_network": -0.3}
 )
 PRIOR_BASIS: Final = "prior"
 _PSEUDO_WEIGHT: Final = 0.5  # right, and as much wrong
