@@ -16,7 +16,6 @@ from chargewatch.csar2.train import Settings, Trained, TrainingData  # noqa: E40
 from chargewatch.features.channel_table import (  # noqa: E402
     BUCKETS,
     CHANNELS,
-    COMPANIONS,
     CONTEXT,
     FEATURE_HASH,
     RECONSTRUCTED,
@@ -169,15 +168,3 @@ def test_a_graph_that_does_not_fit_is_refused(trained: Trained, fault: str) -> N
         graph, message = training.export(detector).replace(b"expected", b"exspects"), "outputs are"
     with pytest.raises(ValueError, match=message):
         ShapeModel(Artefact(trained.manifest, graph), "here")
-
-
-def test_a_spoilt_session_differs_in_one_companion_only(data: TrainingData) -> None:
-    normal = data.normal
-    spoilt = training.spoilt(normal, seed=1)
-    assert len(spoilt.shown) == len(normal.shown) // 6
-    for row in range(len(spoilt.shown)):
-        (source,) = np.flatnonzero((normal.masks == spoilt.masks[row]).all(axis=(1, 2)))
-        changed = np.flatnonzero((normal.values[source] != spoilt.values[row]).any(axis=1))
-        assert len(changed) == 1
-        assert changed[0] in COMPANIONS
-        assert not spoilt.values[row][~spoilt.masks[row]].any()

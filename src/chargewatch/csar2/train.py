@@ -21,6 +21,7 @@ from chargewatch.artefacts.folder import Artefact
 from chargewatch.artefacts.manifest import FORMAT, DataSource, Manifest, Stratum
 from chargewatch.artefacts.weights import Weights
 from chargewatch.csar2 import rarity
+from chargewatch.csar2.exposure import modulated, spoilt
 from chargewatch.csar2.network import (
     PASSES,
     Autoencoder,
@@ -33,7 +34,6 @@ from chargewatch.csar2.shape_model import ShapeModel
 from chargewatch.features.channel_table import (
     BUCKETS,
     CHANNELS,
-    COMPANIONS,
     CONTEXT,
     FEATURE_HASH,
     RECONSTRUCTED,
@@ -46,8 +46,6 @@ MODEL_VERSION: Final = "0.2.0"
 _OPSET: Final = 17
 _CLIP: Final = 1.0
 _SHORTEST_SPAN, _LONGEST_SPAN = 2, 8
-_SPOILT_OF: Final = 6  # one in so many normal sessions is spoilt
-_LEAST_SPOILT: Final = 6  # buckets
 
 #: Told the share of the work that is done, between 0 and 1.
 Progress = Callable[[float], None]
@@ -186,8 +184,8 @@ def _hidden(sessions: int) -> Tensor:
 def learn_to_tell(detector: Detector, data: TrainingData, settings: Settings, progress: Progress) -> None:
     """Teaches the head, on a frozen autoencoder; a third of each batch is odd."""
     normal = _evidence(detector, inputs_of(data.normal))
-    wrong = spoilt(data.normal, settings.seed)
-    odd = _evidence(detector, inputs_of(joined((data.odd, wrong))))
+    made_odd = (spoilt(data.normal, settings.seed), modulated(data.normal, settings.seed))
+    odd = _evidence(detector, inputs_of(joined((data.odd, *made_odd))))
     half = settings.batch_size // 2
     batches = max(len(normal[0]) // settings.batch_size, 1)
     optimiser, schedule = _optimiser(detector.head, settings, settings.head_epochs * batches)
@@ -203,32 +201,6 @@ def learn_to_tell(detector: Detector, data: TrainingData, settings: Settings, pr
             _step(detector.head, tell(detector.head(seen, shown), truth), optimiser, schedule)
         progress((epoch + 1) / settings.head_epochs)
     detector.head.eval()
-
-
-def spoilt(normal: SessionTensors, seed: int) -> SessionTensors:
-    """Returns normal sessions of which one companion channel wanders off on a stretch.
-
-    The few odd kinds of companions in training say little of the others; here each goes wrong at random: levels that
-    change for no reason, piece by piece, by 2 to 30 % of what is usual.
-    """
-    rng = np.random.default_rng((seed, len(normal.shown)))
-    rows = rng.permutation(len(normal.shown))[: len(normal.shown) // _SPOILT_OF]
-    values, kept = normal.values[rows].copy(), []
-    for row in range(len(rows)):
-        masks = normal.masks[rows[row]]
-        places = [place for place in COMPANIONS if masks[place].sum() >= _LEAST_SPOILT]
-        if not places:
-            continue
-        place = places[int(rng.integers(len(places)))]
-        known = np.flatnonzero(masks[place])
-        length = int(rng.integers(_LEAST_SPOILT, len(known) + 1))
-        first = int(rng.integers(0, len(known) - length + 1))
-        stretch = known[first : first + length]
-        pieces = np.repeat(rng.normal(0.0, 1.0, length), rng.integers(1, 6, length))[:length]
-        size = np.exp(rng.uniform(np.log(0.02), np.log(0.3))) * max(float(values[row, place].max()), 0.3)
-        values[row, place, stretch] += (size * pieces).astype(np.float32)
-        kept.append(row)
-    return normal.of(rows[kept])._replace(values=values[kept])
 
 
 def _evidence(detector: Detector, sessions: Inputs) -> tuple[Tensor, Tensor]:
