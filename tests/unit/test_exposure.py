@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chargewatch.csar2.exposure import SHARE_OF, modulated, spoilt
+from chargewatch.csar2.exposure import SPOILT_OF, modulated, spoilt
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
 from chargewatch.evaluate.columns import columns_of
 from chargewatch.features.batch import SessionBatch
@@ -43,7 +43,7 @@ def sources(normal: SessionTensors, changed: SessionTensors) -> list[int]:
 
 def test_a_spoilt_session_differs_in_one_companion_only(normal: SessionTensors) -> None:
     changed = spoilt(normal, seed=1)
-    assert 0 < len(changed.shown) <= len(normal.shown) // SHARE_OF
+    assert 0 < len(changed.shown) <= len(normal.shown) // SPOILT_OF
     for row, source in enumerate(sources(normal, changed)):
         places = np.flatnonzero((normal.values[source] != changed.values[row]).any(axis=1))
         assert len(places) == 1

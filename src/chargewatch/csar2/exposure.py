@@ -13,8 +13,9 @@ from chargewatch.features.channel_table import COMPANIONS, CONTEXT, Place
 from chargewatch.features.tensor import SessionTensors, Singles
 from chargewatch.ingest.columns import Floats, Integers
 
-#: One in so many normal sessions is changed, for each way.
-SHARE_OF: Final = 6
+#: One in so many normal sessions is spoilt, and one in so many modulated.
+SPOILT_OF: Final = 3
+MODULATED_OF: Final = 6
 _LEAST: Final = 6  # buckets
 _LEAST_MODULATED: Final = 10
 _CHARGING: Final = 0.2  # share of the peak
@@ -31,7 +32,7 @@ def spoilt(normal: SessionTensors, seed: int) -> SessionTensors:
     change for no reason, piece by piece, by 2 to 30 % of what is usual.
     """
     rng = np.random.default_rng((seed, len(normal.shown)))
-    rows = rng.permutation(len(normal.shown))[: len(normal.shown) // SHARE_OF]
+    rows = rng.permutation(len(normal.shown))[: len(normal.shown) // SPOILT_OF]
     values, kept = normal.values[rows].copy(), []
     for row in range(len(rows)):
         masks = normal.masks[rows[row]]
@@ -58,7 +59,7 @@ def modulated(normal: SessionTensors, seed: int) -> SessionTensors:
     """
     rng = np.random.default_rng((seed, 1, len(normal.shown)))
     unmanaged = np.flatnonzero(normal.context[:, _MANAGED] < 0.5)
-    rows = rng.permutation(unmanaged)[: len(normal.shown) // SHARE_OF]
+    rows = rng.permutation(unmanaged)[: len(normal.shown) // MODULATED_OF]
     values, kept = normal.values[rows].copy(), []
     for row in range(len(rows)):
         masks = normal.masks[rows[row]]
