@@ -202,7 +202,7 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
     resolution = resolution_of(register)
     tol = tol_of(register)
     falls = falls_of(register, tol, rated_kw)
-    any_phase = any(spelled(r[4] or "", PHASES) for r in readings)
+    any_phase = any(spelled(r[4] or "", tuple(PHASES)) for r in readings)
     is_dc = (
         (not any_phase and any(v > 300 for _, v in voltage))
         or (rated_kw or 0) > 43
