@@ -19,8 +19,14 @@ from tests.sessions import RULES_ONLY
 
 NORMALS, NEAR_MISSES_EACH, FAULTS_EACH = 600, 20, 40
 NEAR_MISS_SEED, FAULT_SEED = 1_000_000, 2_000_000
-#: Their labels last to the end of the session (the register stays below), what is found ends with the fall.
-LASTING = ("reset_to_zero", "rollback", "wrap_2_16", "wrap_2_31", "wrap_2_32")
+#: Their labels last on after the fall or hold several faults; what is found ends with the fall, or is one of them.
+LASTING = (
+    *("reset_to_zero", "rollback", "wrap_2_16", "wrap_2_31", "wrap_2_32"),
+    *FAULTS[Category.SOC_DROP],
+    *("several_jumps", "stuck_intermittently"),
+)
+#: A miscount is labelled from its first reading and found over the span that shows it best: most of the label.
+BEST_SPAN, MOST = Category.POWER_ENERGY_MISMATCH, 0.9
 #: Of the categories that are defined; how many odd shapes are found is measured by the benchmark.
 MECHANISMS = [
     (category, mechanism)
@@ -115,14 +121,15 @@ def test_near_misses_stay_quiet(name: str) -> None:
 
 @pytest.mark.parametrize(("category", "mechanism"), MECHANISMS, ids=lambda value: str(value))
 def test_visible_faults_are_found_where_they_are(category: Category, mechanism: str) -> None:
-    """Measured on 200 of each: every visible fault found (4,158 in all), no other category beside it."""
+    """Every visible fault is found, and no other category beside it."""
     judged = outcome(category, faulty(category, mechanism))
     assert judged.visible >= FAULTS_EACH // 2
     assert judged.found == judged.visible
     assert judged.alien == 0
-    assert judged.begun >= 0.97
+    if category is not BEST_SPAN:
+        assert judged.begun >= 0.97
     if mechanism not in LASTING:
-        assert judged.covered >= 0.97
+        assert judged.covered >= (MOST if category is BEST_SPAN else 0.97)
 
 
 def print_figures(times: int) -> None:
