@@ -222,7 +222,7 @@ def test_a_station_that_switches_to_and_fro() -> None:
     """On three phases for most of the 20 minutes before, on one right before."""
     session = pit(after_kw=8.0).power(every_s=60)
     for at in session.times(60):
-        carrying = 1 if 26 < at <= 35 else 3
+        carrying = 0 if at == 26 else 1 if 26 < at <= 35 else 3
         for phase in (1, 2, 3):
             amperes = 16.0 if phase <= carrying and session.kw_at(at) > 0 else 0.0
             session = session.reading(at, amperes, CURRENT, "A", phase=f"L{phase}")
