@@ -206,7 +206,7 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
     falls = falls_of(register, tol, rated_kw)
     any_phase = any(spelled(r[4] or "", tuple(PHASES)) for r in readings)
     is_dc = (
-        (not any_phase and lower_median([v for _, v in voltage if v > 90] or [0]) > 300)
+        (not any_phase and any(v > 300 for _, v in voltage))
         or (rated_kw or 0) > 43
         or any(w > 43_000 for _, w in imported)
     )

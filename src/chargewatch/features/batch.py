@@ -277,8 +277,7 @@ class SessionBatch:
     def _is_dc(self, session: int, voltage: Curve) -> bool:
         rated = float(self.sessions.rated_power_w[session])
         power = self.curve(session, Channel.POWER).value
-        on = [v for v in voltage.value if v > 90.0]
-        if on and max(on) > _DC_VOLTAGE_V and median(on) > _DC_VOLTAGE_V and not self._phased(session):
+        if voltage.value and max(voltage.value) > _DC_VOLTAGE_V and not self._phased(session):
             return True
         return rated > _AC_POWER_W or (bool(power) and max(power) > _AC_POWER_W)
 

@@ -15,7 +15,6 @@ _FULL: Final = 100.0
 _APART: Final = 1000.0  # beyond any SoC, so that each session's running maximum starts anew
 _BLUR: Final = 1e-3
 _DC_VOLTAGE_V: Final = 300.0
-_ON_V: Final = 90.0
 _NOMINALS: Final = np.array(NOMINALS_V)
 
 
@@ -81,9 +80,8 @@ def _voltage_may_stray(batch: SessionBatch) -> Flags:
             np.searchsorted(batch.readings.offsets, np.flatnonzero(batch.readings.phase > 0), side="right")
             - 1
         ] = True
-        on = series.value > _ON_V
-        lowest = -_highest(-series.value[on], owner[on], batch.readings.sessions)
-        alone = ~with_phases & ~(np.isfinite(lowest) & (lowest > _DC_VOLTAGE_V) & ~phased)
+        highest = _highest(series.value, owner, batch.readings.sessions)
+        alone = ~with_phases & ~((highest > _DC_VOLTAGE_V) & ~phased)
         if alone.any():
             own = alone[owner]
             marked |= _strays(batch, owner[own], series.value[own])
