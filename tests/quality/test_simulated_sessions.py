@@ -33,6 +33,7 @@ NOT_ALL_FOUND = {
         0.75,
         "between readings over 60 s apart a switch to the first phase cannot be ruled out",
     ),
+    "over_voltage": (0.95, "a voltage above 300 V without a phase is taken for that of a DC station"),
     "hot_cable": (0.95, "one of 40; not looked into yet"),
 }
 #: Of the categories that are defined; how many odd shapes are found is measured by the benchmark.

@@ -14,7 +14,7 @@ from chargewatch.features.tensor import SessionTensors, Singles
 from chargewatch.ingest.columns import Floats, Integers
 
 #: One in so many normal sessions is spoilt, and one in so many modulated.
-SPOILT_OF: Final = 3
+SPOILT_OF: Final = 6
 MODULATED_OF: Final = 6
 _LEAST: Final = 6  # buckets
 _LEAST_MODULATED: Final = 10

@@ -307,7 +307,6 @@ ELECTRICAL_NEAR_MISSES: Final = (
         "solar_switching",
         _PHASES._replace(power=True, sampling_at_most_s=60.0),
         _solar_switching,
-        held_out=True,
     ),
     Mechanism("phase_drop_nearly_full", _PHASES._replace(soc=True), _drop_when_nearly_full, held_out=True),
     Mechanism("voltage_within_band", VOLTAGE, _within_the_band, _to_the_edge),
