@@ -111,6 +111,7 @@ class Meter:
         at = [i for i in range(0, len(truth.kw), every) if not any(a < truth.minutes[i] < b for a, b in lost)]
         rng = np.random.default_rng(self.seed)
         sent: list[Sent] = []
+        used = [p for p in range(3) if truth.share[:, p].any()]
         for i in at:
             wobble = 1.0 + self.noise * rng.standard_normal()
             context = PERIODIC
@@ -120,16 +121,15 @@ class Meter:
                 context = "Transaction.End"
             sent += [
                 (us(float(truth.minutes[i])), value, measurand, unit, phase, location, context)
-                for value, measurand, unit, phase, location in self._values(truth, i, wobble)
+                for value, measurand, unit, phase, location in self._values(truth, i, wobble, used)
             ]
         return sent
 
     def _values(
-        self, truth: Truth, i: int, wobble: float
+        self, truth: Truth, i: int, wobble: float, used: Sequence[int]
     ) -> list[tuple[float, str, str | None, str | None, str | None]]:
         """Returns what is sent at one point: (value, measurand, unit, phase, location)."""
         values: list[tuple[float, str, str | None, str | None, str | None]] = []
-        used = [p for p in range(3) if truth.share[:, p].any()]
         if "energy" in self.sends:
             wh = (truth.energy[i] + self.begin_kwh) * 1000.0
             wh = float(np.floor(wh / self.resolution_wh + 1e-6) * self.resolution_wh)

@@ -268,6 +268,8 @@ def soc_course(rng: Rng, change: Callable[[Truth, float], None], lasts: float, *
     truth = with_soc(session(course((60.0, kw)), 0), float(rng.integers(20, 35)), 100.0)
     assert truth.soc is not None
     truth.soc = np.floor(truth.soc + 1e-6)
+    still = truth.between(15.0, 20.0)  # every sampling shows the value before the change
+    truth.soc[still] = truth.soc[still][0]
     change(truth, 20.0)
     meter = a_meter(rng, *every_s, sends=("energy", "power"))
     return case(meter, truth, 20.0 - meter.every_s / 60.0, 20.0 + lasts)

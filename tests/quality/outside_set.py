@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+import tests.quality.outside_metering_negatives  # noqa: F401 - enters its variants
 from chargewatch.domain.verdict import Verdict
 from tests.quality.outside_meter import Case
 from tests.quality.outside_negatives import NEGATIVES
