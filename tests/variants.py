@@ -102,7 +102,7 @@ def scene(seed: int, category: Category | None, mechanism: str | None, near_miss
     station = replace(station, meter=meter)
     plan = plan_session(rng, station, _FIRST_START, float(rng.integers(1000, 30_000)) * 1000.0, script)
     truth = drive(station.charger, plan.vehicle, plan.visit, plan.course)
-    observed = observe(truth, station.charger, meter, plan.starts_at, plan.base_wh, rng)
+    observed = observe(truth, station.charger, plan.station.meter, plan.starts_at, plan.base_wh, rng)
     tampered = None
     if script is not None and script.mechanism.tamper is not None:
         observed, tampered = script.mechanism.tamper(plan, observed, rng)

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from chargewatch.server.db.embedded import EmbeddedPostgres, running_dsn
-from tests.integration.test_embedded_postgres import Launcher, query, wait_until
+from tests.integration.embedded.launcher import Launcher, query, wait_until
 from tests.postgres_processes import postmaster, postmasters, processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their working folder")

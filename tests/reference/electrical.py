@@ -75,9 +75,11 @@ def currents_of(s):
         signal = side_by_side(s, names)
         most = max((len(phases) for _, phases in signal), default=0)
         if most >= 2:
-            return [
-                (t, {n: v / volts for n, v in phases.items()}) for t, phases in signal if len(phases) == most
-            ]
+            whole = [(t, phases) for t, phases in signal if len(phases) == most]
+            if names == POWER:
+                limit = 400_000 if s.rated_kw is None else 1.15 * s.rated_kw * 1000
+                whole = [(t, phases) for t, phases in whole if total(phases) <= limit]
+            return [(t, {n: v / volts for n, v in phases.items()}) for t, phases in whole]
     return []
 
 
@@ -94,7 +96,7 @@ def phase_loss(s):
         while lost and others and j < len(signal) and still_lost(before, signal[j][1], lost, others):
             j += 1
         if j - i >= 2:
-            if not excused_loss(s, signal, i, j - 1, len(lost)):
+            if not excused_loss(s, signal, i, j - 1, lost, others):
                 findings.append(finding(s, "PHASE_LOSS", signal[i][0], signal[j - 1][0], "warning"))
             i = j
         else:
@@ -115,7 +117,7 @@ def total(phases):
     return sum(phases[n] for n in sorted(phases))
 
 
-def excused_loss(s, signal, i, j, lost):
+def excused_loss(s, signal, i, j, lost, others):
     start, end = signal[i][0], signal[j][0]
     soc = at(s.soc, start)
     if soc is None and s.soc:
@@ -130,7 +132,8 @@ def excused_loss(s, signal, i, j, lost):
     pause = [w for t, w in s.power if signal[i - 1][0] + 0.001 <= t + MOMENT and t - MOMENT <= start - 0.001]
     if any(w <= 300 for w in pause):
         return True
-    return lost > 1 and (s.managed or start - signal[i - 1][0] > 60)
+    to_first = len(lost) > 1 and others == {1}
+    return to_first and (s.managed or start - signal[i - 1][0] > 60)
 
 
 # --------------------------------------------------------------------------------- VOLTAGE_OUT_OF_RANGE

@@ -5,6 +5,7 @@ was not sent is None. Inside, times are seconds since the session's first sane r
 currents A, voltages V, SoC per cent; a signal is a list of (time, value).
 """
 
+from functools import cache
 from typing import NamedTuple
 
 from chargewatch.domain.vocabulary import DEFAULT_UNITS, UNITS, Measurand
@@ -14,7 +15,7 @@ DAY_US = 86_400_000_000
 MOMENT = 1e-6  # seconds; two times no further apart are one
 
 BEGIN, END = "Transaction.Begin", "Transaction.End"
-CONTEXTS = [
+CONTEXTS = (
     END,
     BEGIN,
     "Sample.Periodic",
@@ -23,8 +24,8 @@ CONTEXTS = [
     "Interruption.End",
     "Trigger",
     "Other",
-]
-LOCATIONS = ["Outlet", "Inlet", "Cable", "EV", "Body", "Upstream"]
+)
+LOCATIONS = ("Outlet", "Inlet", "Cable", "EV", "Body", "Upstream")
 TOTAL, NEVER = 0, 9
 PHASES = {"": TOTAL, "L1": 1, "L2": 2, "L3": 3, "L1-N": 1, "L2-N": 2, "L3-N": 3}
 PHASES |= {"N": NEVER, "L1-L2": NEVER, "L2-L3": NEVER, "L3-L1": NEVER}
@@ -44,6 +45,9 @@ EXPORT_INTERVAL = ["Energy.Active.Export.Interval"]
 TEMPERATURE = ["Temperature"]
 SIGNALS = [REGISTER, INTERVAL, POWER, CURRENT, VOLTAGE, SOC, POWER_OFFERED, CURRENT_OFFERED]
 SIGNALS += [TARGET_SOC, POWER_EXPORT, EXPORT_REGISTER, EXPORT_INTERVAL]
+
+MEASURANDS = tuple(m.value for m in Measurand)
+UNIT_NAMES = tuple(u.name for u in UNITS)
 
 
 class Clean(NamedTuple):
@@ -76,6 +80,7 @@ def between(signal, start, end):
     return [(t, v) for t, v in signal if start - MOMENT <= t <= end + MOMENT]
 
 
+@cache
 def spelled(name, names):
     """The standard's spelling of a name; None for an unknown one."""
     return next((known for known in names if known.casefold() == name.casefold()), None)
@@ -93,15 +98,15 @@ def cleaned(readings, first_us, signals=None):
     """The readings that are analysed, in time order; of those with one key the last that arrived."""
     latest = {}
     for t_us, value, measurand, unit, phase, location, context in readings:
-        m = spelled(measurand or REGISTER[0], [m.value for m in Measurand])
+        m = spelled(measurand or REGISTER[0], MEASURANDS)
         if m is None:
             continue
-        u = spelled(unit or DEFAULT_UNITS[Measurand(m)], [u.name for u in UNITS])
+        u = spelled(unit or DEFAULT_UNITS[Measurand(m)], UNIT_NAMES)
         if u is None or quantity(u) != quantity(DEFAULT_UNITS[Measurand(m)]):
             continue
         if value != value or abs(value) > 1e15:
             continue
-        p = spelled(phase or "", PHASES)
+        p = spelled(phase or "", tuple(PHASES))
         place = spelled(location or "Outlet", LOCATIONS) or "unknown"
         c = spelled(context or "Sample.Periodic", CONTEXTS) or "unknown"
         if p is None or PHASES[p] == NEVER or not any(m in names for names in signals or SIGNALS):

@@ -163,7 +163,9 @@ def other_phases(s, start, end):
     counts = [(t, n) for t, n in s.phase_counts if n > 0]
     before = [n for t, n in counts if start - 20 * MINUTE <= t < start]
     after = [n for t, n in counts if end < t <= end + 20 * MINUTE]
-    return bool(before and after) and lower_median(before) != lower_median(after)
+    if not before or not after:
+        return False
+    return any(lower_median(a) != lower_median(b) for a, b in ((before, after), (before[-3:], after[:3])))
 
 
 def tail_of_a_taper(s, first, before):

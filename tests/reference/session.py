@@ -136,7 +136,7 @@ def steps_of_register(register, resolution, most):
     moved = register[0][0]
     for (t0, a), (t1, b) in neighbours(kept):
         mean = (b - a) * 3600 / (t1 - t0)
-        if 0 <= mean <= most:
+        if b >= a and (b - a - resolution) * 3600 / (t1 - t0) <= most:
             if moved < t0:
                 mean = max((b - a) * 3600 / (t1 - moved), (b - a - resolution) * 3600 / (t1 - t0))
             steps.append(Step(t0, t1, mean, t0, t1))
@@ -148,7 +148,9 @@ def steps_of_register(register, resolution, most):
 def longest_still(register, moves, resolution, most):
     """How long the register may stand still: four steps of it at the mean power of its moves."""
     rise = sum(
-        b - a for (t0, a), (t1, b) in neighbours(register) if b >= a and (b - a) * 3600 / (t1 - t0) <= most
+        b - a
+        for (t0, a), (t1, b) in neighbours(register)
+        if b >= a and (b - a - resolution) * 3600 / (t1 - t0) <= most
     )
     if rise <= 0:
         return 0.0
@@ -202,7 +204,7 @@ def read(readings, *, now_us, rated_kw=None, managed=False, started_us=None, end
     resolution = resolution_of(register)
     tol = tol_of(register)
     falls = falls_of(register, tol, rated_kw)
-    any_phase = any(spelled(r[4] or "", PHASES) for r in readings)
+    any_phase = any(spelled(r[4] or "", tuple(PHASES)) for r in readings)
     is_dc = (
         (not any_phase and any(v > 300 for _, v in voltage))
         or (rated_kw or 0) > 43

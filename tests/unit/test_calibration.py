@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from chargewatch.csar2.calibration import (
     FIGURES,
+    PRIOR,
     ConfidenceModel,
     Grounds,
     figures_of,
@@ -17,7 +18,7 @@ from chargewatch.csar2.calibration import (
 )
 from chargewatch.domain.categories import Category
 
-PLAIN = Grounds(None, 0.0, 60, 0, 0.5, False, False)
+PLAIN = Grounds(None, 0.0, 60, 0, 0.5, False)
 GROUNDS = st.builds(
     Grounds,
     category=st.sampled_from([None, *Category]),
@@ -26,14 +27,13 @@ GROUNDS = st.builds(
     doubts=st.integers(0, 9),
     surprise=st.none() | st.floats(0, 9),
     managed=st.booleans(),
-    is_dc=st.booleans(),
 )
 
 
 def truth(grounds):
     """The probability that a verdict is right: pits less than normals, strong ones more, thin ones less."""
     logit = 3.0 if grounds.category is None else 1.2 + 0.9 * math.log1p(grounds.strength)
-    return 1 / (1 + math.exp(-(logit - (3.0 if grounds.instants == 4 else 0.0) * 0.6)))
+    return 1 / (1 + math.exp(-(logit - (5.0 if grounds.instants == 4 else 0.0) * 0.6)))
 
 
 def drawn(seed, count=4000):
@@ -44,7 +44,7 @@ def drawn(seed, count=4000):
         is_pit, instants = rng.random() < 0.5, int(rng.choice((4, 60)))
         strength = float(rng.choice((0.0, 5.0))) if is_pit else 0.0
         category = Category.ENERGY_PIT if is_pit else None
-        grounds.append(Grounds(category, strength, instants, 0, 0.3, False, False))
+        grounds.append(Grounds(category, strength, instants, 0, 0.3, False))
         ok = bool(rng.random() < truth(grounds[-1]))
         right.append(ok)
         faulty.append(is_pit == ok)
@@ -54,7 +54,7 @@ def drawn(seed, count=4000):
 @pytest.fixture(scope="module")
 def model():
     grounds, right, faulty = drawn(3)
-    return fit(grounds, right, faulty, prevalence=float(np.mean(faulty)))
+    return ConfidenceModel(fit(grounds, right, faulty, prevalence=float(np.mean(faulty))), "drawn")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,9 @@ def test_thin_and_doubtful_data_lower_it(model, grounds):
 def test_it_is_less_sure_of_anomalies_where_fewer_sessions_are_faulty():
     grounds, right, faulty = drawn(5, 1000)
     pit = PLAIN._replace(category=Category.ENERGY_PIT)
-    rare, common = (fit(grounds, right, faulty, share).confidence(pit) for share in (0.05, 0.5))
+    rare, common = (
+        ConfidenceModel(fit(grounds, right, faulty, share), "drawn").confidence(pit) for share in (0.05, 0.5)
+    )
     assert rare < common
 
 
@@ -102,7 +104,7 @@ def slow_fit(grounds, right, faulty, prevalence):
     for position in range(13):
         unit = [1.0 if i == position else 0.0 for i in range(len(FIGURES))]
         rows += [(unit, 1.0, 0.5), (unit, 0.0, 0.5)]
-    w = [0.0] * 13 + [0.0, -0.5, -0.1] + [0.0] * 7
+    w = [0.0] * 13 + [0.0, -4.0, -0.5, 0.0, 0.0, -0.3, 0.0, 0.0]
     for _ in range(1000):
         slope = [0.0] * 13 + w[13:]
         for x, y, weight in rows:
@@ -111,15 +113,15 @@ def slow_fit(grounds, right, faulty, prevalence):
                 if value:
                     slope[j] += weight * (p - y) * value
         w = [a - 0.04 * s for a, s in zip(w, slope, strict=True)]
-        w[13], w[14], w[15] = max(w[13], 0), min(w[14], -0.5), min(w[15], -0.1)
-        w[16], w[17], w[18] = min(w[16], 0), max(w[17], 0), min(w[18], 0)
+        w[13], w[14], w[15] = max(w[13], 0), min(w[14], -4), min(w[15], -0.5)
+        w[16], w[17], w[18] = min(w[16], 0), max(w[17], 0), min(w[18], -0.3)
     return dict(zip(FIGURES, w, strict=True))
 
 
 def test_it_is_the_optimum():
     grounds, right, faulty = drawn(6, 60)
     slow = slow_fit(grounds, right.tolist(), faulty.tolist(), 0.3)
-    fast = fit(grounds, right, faulty, 0.3).weights
+    fast = fit(grounds, right, faulty, 0.3)
     for name in FIGURES:
         assert fast[name] == pytest.approx(slow[name], abs=0.02), name
 
@@ -140,6 +142,6 @@ def test_weights_give_the_prevalence(faulty, prevalence):
     ("change", "reason"),
     [({"extra": 1.0}, "other figures"), ({"normal": float("nan")}, "no number")],
 )
-def test_it_refuses_what_does_not_fit(model, change, reason):
+def test_it_refuses_what_does_not_fit(change, reason):
     with pytest.raises(ValueError, match=reason):
-        ConfidenceModel(0.05, model.weights | change)
+        ConfidenceModel(PRIOR | change, "drawn")

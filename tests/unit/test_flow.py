@@ -152,7 +152,17 @@ def test_falling_steps_and_rises_beyond_belief_are_left_out() -> None:
     wild = register_steps(times, [0, 100, 100_100, 100_200, 100_300], 1.0, 400_000)
     assert [s.power_w for s in wild] == [6_000, 6_000, 6_000]
     assert len(register_steps([0, 3600, 7200], [0, 400_000, 800_000], 1.0, 400_000)) == 2
-    assert len(register_steps([0, 3600, 7200], [0, 400_001, 800_000], 1.0, 400_000)) == 1
+    assert len(register_steps([0, 3600, 7200], [0, 400_001, 800_000], 1.0, 400_000)) == 2
+    assert len(register_steps([0, 3600, 7200], [0, 400_002, 800_000], 1.0, 400_000)) == 1
+
+
+def test_a_coarse_register_may_show_one_resolution_more_than_was_delivered() -> None:
+    """3.7 kW read each minute in steps of 100 Wh: a move looks like 6 kW, and the still register goes on telling."""
+    times = list(range(0, 3600, 60))
+    register = [100.0 * int(3_700 * min(t, 1800) / 3600 / 100) for t in times]
+    steps = register_steps(times, register, 100.0, 1.15 * 3_700)
+    assert sum(s.power_w * (s.end_s - s.start_s) for s in steps if s.end_s <= 1860) > 0.8 * 3_700 * 1800
+    assert min(s.power_w for s in steps if s.start_s >= 1860) == 0.0
 
 
 def test_a_register_that_never_moves_is_one_step() -> None:

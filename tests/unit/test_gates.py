@@ -108,9 +108,5 @@ def test_an_empty_batch_and_sessions_without_readings() -> None:
     first, second, third = judge_all([empty, PIT, empty])
     assert first == third
     assert second == judge(PIT)
-    assert (first.sequence_length, first.is_anomaly, first.energy_kwh, first.confidence) == (
-        0,
-        False,
-        None,
-        0.5,
-    )
+    assert (first.sequence_length, first.is_anomaly, first.energy_kwh) == (0, False, None)
+    assert first.confidence <= 0.5

@@ -218,6 +218,17 @@ def test_another_number_of_phases_before_and_after(before: int, after: int, expe
     assert categories(phases(pit(after_kw=8.0).power(every_s=60), before, after)) == expected
 
 
+def test_a_station_that_switches_to_and_fro() -> None:
+    """On three phases for most of the 20 minutes before, on one right before."""
+    session = pit(after_kw=8.0).power(every_s=60)
+    for at in session.times(60):
+        carrying = 0 if at == 26 else 1 if 26 < at <= 35 else 3
+        for phase in (1, 2, 3):
+            amperes = 16.0 if phase <= carrying and session.kw_at(at) > 0 else 0.0
+            session = session.reading(at, amperes, CURRENT, "A", phase=f"L{phase}")
+    assert categories(session) == []
+
+
 @pytest.mark.parametrize(("soc", "expected"), [(94.0, PIT), (95.0, []), (99.0, [])])
 def test_soc_95_percent_or_more(soc: float, expected: list[str]) -> None:
     session = pit().power(every_s=60)

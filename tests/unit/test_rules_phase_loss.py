@@ -142,6 +142,14 @@ def test_a_switch_whose_pause_shows_in_the_power_alone() -> None:
 def test_two_phases_at_once_in_a_managed_session() -> None:
     assert lost(phased(losing((16, 0, 0))).declare(managed=True)) == []
     assert lost(phased(losing((16, 0, 16))).declare(managed=True)) == LOSS
+    assert lost(phased(losing((0, 16, 0))).declare(managed=True)) == LOSS  # no switch leaves L2 alone
+
+
+@pytest.mark.parametrize(("amperes", "expected"), [((16, 0, 0), []), ((0, 16, 0), LOSS), ((0, 0, 16), LOSS)])
+def test_two_phases_at_once_between_readings_that_hide_a_pause(
+    amperes: Sequence[float], expected: list[str]
+) -> None:
+    assert lost(phased(losing(amperes), every=5.0)) == expected
 
 
 @pytest.mark.parametrize(("soc", "expected"), [(90, LOSS), (91, [])])

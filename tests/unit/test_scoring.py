@@ -14,6 +14,7 @@ import pytest
 from chargewatch.csar2 import scoring
 from chargewatch.csar2.detect import detect
 from chargewatch.csar2.scoring import RESULTS, Results, score, score_all
+from chargewatch.domain.thresholds import Thresholds
 from chargewatch.ingest.columns import ReadingColumns, SessionColumns
 from chargewatch.ingest.table_sessions import survey
 from chargewatch.ingest.table_slices import SessionSlice
@@ -134,7 +135,7 @@ def test_a_killed_worker_is_an_error(part: SessionSlice, monkeypatch: pytest.Mon
         list(score_all(copies(part, 3), NOW_US, 2))
 
 
-def _killed(part: SessionSlice, now_us: int) -> Results:
+def _killed(part: SessionSlice, now_us: int, thresholds: Thresholds) -> Results:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 

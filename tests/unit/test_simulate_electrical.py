@@ -1,8 +1,8 @@
 """The electrical definitions of ``categories.md``, read slowly from the readings alone."""
 
 from collections import defaultdict
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import date, datetime, timedelta
+from itertools import groupby, pairwise
 from statistics import median
 
 import pytest
@@ -127,6 +127,50 @@ def test_a_visible_fault_is_what_its_definition_says(category: Category, mechani
     assert visible >= 6
 
 
+# --- shapes that are more than one event ----------------------------------------------------------
+
+
+def lost_phases(session: SimulatedSession) -> list[set[str | None]]:
+    """For each label the phases that carry less than 0.5 A at its first reading."""
+    rows = {phase: column for (phase, _), column in columns(session, "Current.Import").items()}
+    return [{phase for phase, row in rows.items() if row[label.start] <= 0.5} for label in session.labels]
+
+
+def times_down(session: SimulatedSession) -> int:
+    """How often the power falls by 30 % or more and is back afterwards."""
+    power = list(total(session, "Power.Active.Import").values())
+    level, down, times = max(power), False, 0
+    charging = next(i for i, value in enumerate(power) if value > 0.8 * level)
+    for value in power[charging:]:
+        times += down and value > 0.8 * level
+        down = value <= 0.8 * level and (down or 0.05 * level < value <= 0.7 * level)
+    return times
+
+
+def readings_out(session: SimulatedSession) -> list[bool]:
+    return [any(v > 0.11 for v in column) for column in zip(*off_by_row(session), strict=True)]
+
+
+SHAPES = {
+    "soc_saw_tooth": lambda s: sum(a - b >= 3 for a, b in pairwise(charge(s).values())) >= 2,
+    "phase_comes_and_goes": lambda s: len(s.labels) >= 2 and len({frozenset(p) for p in lost_phases(s)}) == 1,
+    "one_phase_then_another": lambda s: len({frozenset(p) for p in lost_phases(s)}) == 2,
+    "sag_under_load": lambda s: (
+        not any(readings_out(s)[: len(readings_out(s)) // 2]) and max(row[-2] for row in off_by_row(s)) > 0.11
+    ),
+    "voltage_drifts_away": lambda s: any(0.04 < v < 0.08 for row in off_by_row(s) for v in row),
+    "hot_cycles": lambda s: times_down(s) >= 2,
+    "hot_outlet": lambda s: s.kind == "ac" and {p for _, p in columns(s, "Temperature")} == {"Outlet"},
+    "hot_cable": lambda s: s.kind == "dc" and {p for _, p in columns(s, "Temperature")} == {"Cable"},
+}
+
+
+@pytest.mark.parametrize(("category", "mechanism"), [m for m in MECHANISMS if m[1] in SHAPES])
+def test_a_fault_has_the_shape_that_its_name_says(category: Category, mechanism: str) -> None:
+    sessions = [simulate_session(seed, fault=category, mechanism=mechanism) for seed in range(40, 46)]
+    assert sum(SHAPES[mechanism](session) for session in sessions) >= 5
+
+
 # --- likeness: what each near-miss shows of a fault, and its excuse -------------------------------
 
 
@@ -154,21 +198,52 @@ def phases_carrying(session: SimulatedSession) -> list[int]:
     return [sum(v > 1 for v in row) for row in zip(*values(session, "Current.Import"), strict=True)]
 
 
+def switches(phases: list[int]) -> int:
+    """How often the phases in use change between one and three, with none in between."""
+    shown = [carrying for carrying, _ in groupby(phases)]
+    return sum(b == 0 and {a, c} == {1, 3} for a, b, c in zip(shown, shown[1:], shown[2:], strict=False))
+
+
+def fallen_to(session: SimulatedSession) -> float:
+    """The share of the highest power that is left at the end of charging."""
+    power = [p for p in total(session, "Power.Active.Import").values() if p > 0.05]
+    return power[-2] / max(power)
+
+
+def offer_follows(session: SimulatedSession) -> bool:
+    """The offer is lower whenever the power is lower by 30 % or more."""
+    offered = total(session, "Current.Offered") or total(session, "Power.Offered")
+    power = total(session, "Power.Active.Import")
+    low = [at for at, p in power.items() if 0.05 * max(power.values()) < p <= 0.65 * max(power.values())]
+    return bool(low) and sum(offered[at] < 0.9 * max(offered.values()) for at in low) >= 0.8 * len(low)
+
+
+def off_by_row(session: SimulatedSession) -> list[list[float]]:
+    rows = values(session, "Voltage")
+    middle = median(v for row in rows for v in row)
+    nominal = min(NOMINAL_V, key=lambda n: abs(n - middle))
+    return [[abs(v / nominal - 1) for v in row] for row in rows]
+
+
 def off_nominal(session: SimulatedSession) -> list[float]:
-    voltages = [v for row in values(session, "Voltage") for v in row]
-    nominal = min(NOMINAL_V, key=lambda n: abs(n - median(voltages)))
-    return [abs(v / nominal - 1) for v in voltages]
+    return [v for row in off_by_row(session) for v in row]
 
 
 LIKENESS = {
     "soc_two_points": lambda s: soc_fall(s) == 2,
     "soc_recalibration": lambda s: soc_fall(s) == 3 and min(values(s, "SoC")[0][-3:]) >= 97,
     "soc_placeholders": lambda s: bool({0.0, 255.0, 65535.0} & set(values(s, "SoC")[0])),
+    "soc_above_full": lambda s: any(100 < soc < 255 for soc in values(s, "SoC")[0]),
+    "v2g_soc_falls": lambda s: (
+        max(values(s, "SoC")[0]) - values(s, "SoC")[0][-1] >= 4
+        and max(total(s, "Power.Active.Export").values()) > 1
+    ),
     "one_phase_car": lambda s: set(phases_carrying(s)) <= {0, 1} and len(values(s, "Current.Import")) == 3,
     "two_phase_car": lambda s: max(phases_carrying(s)) == 2 and len(values(s, "Current.Import")) == 3,
     "switch_through_zero": lambda s: {0, 1, 3} <= set(phases_carrying(s)),
+    "solar_switching": lambda s: switches(phases_carrying(s)) >= 3,
     "phase_drop_nearly_full": lambda s: {1, 3} <= set(phases_carrying(s)) and values(s, "SoC")[0][-1] > 90,
-    "voltage_within_band": lambda s: max(off_nominal(s)) > 0.02,
+    "voltage_within_band": lambda s: 0.08 < max(off_nominal(s)) <= 0.1,
     "voltage_one_reading": lambda s: max(off_nominal(s)) > 0.2,
     "voltage_meter_offset": lambda s: 0.1 < max(off_nominal(s)) < 0.11,
     "dc_voltage": lambda s: s.kind == "dc" and max(values(s, "Voltage")[0]) > 300,
@@ -179,6 +254,8 @@ LIKENESS = {
     "cold_step": lambda s: hottest(s) < 58.5 and steps_to(s) <= 0.7,
     "hot_without_step": lambda s: hottest(s) >= 60 and steps_to(s) > 0.85,
     "hot_offer_steps_down": lambda s: hottest(s) >= 60 and steps_to(s) <= 0.7,
+    "hot_taper": lambda s: hottest(s) >= 60 and steps_to(s) > 0.7 and fallen_to(s) <= 0.6,
+    "dc_shared_outlets": lambda s: times_down(s) >= 2 and offer_follows(s),
 }
 
 
@@ -200,6 +277,21 @@ def test_normal_sessions_show_nothing() -> None:
         assert electrical(session) == {}, session.session_id
         checked += 1
     assert checked > 400
+
+
+def test_a_few_healthy_sessions_are_hot_in_summer_and_none_in_winter() -> None:
+    hot = {}
+    for start in (date(2026, 1, 5), date(2026, 7, 6)):
+        fleet = simulate_fleet(
+            stations=60, days=3, seed=5, start=start, anomaly_share=0.0, near_miss_share=0.0
+        )
+        warm = [s for s in fleet if values(s, "Temperature")]
+        hot[start.month] = [s for s in warm if hottest(s) >= 60]
+        assert len(hot[start.month]) <= 0.1 * len(warm)
+        assert all(electrical(s) == {} for s in warm)
+    assert len(hot[7]) >= 3
+    assert any(place in ("Body", "Outlet", "Cable") for s in hot[7] for _, place in columns(s, "Temperature"))
+    assert hot[1] == []
 
 
 @pytest.mark.parametrize("category", sorted(set(FAULTS) - set(ELECTRICAL)))

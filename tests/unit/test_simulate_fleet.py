@@ -21,7 +21,7 @@ def fleet() -> list[SimulatedSession]:
 
 @pytest.fixture(scope="module")
 def faulty() -> list[SimulatedSession]:
-    return list(simulate_fleet(stations=45, days=10, seed=32, anomaly_share=0.3, near_miss_share=0.4))
+    return list(simulate_fleet(stations=65, days=10, seed=32, anomaly_share=0.3, near_miss_share=0.4))
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:

@@ -13,6 +13,7 @@ from chargewatch.cli import (
     serve,
     simulate,
     thresholds,
+    train,
     verify,
 )
 
@@ -23,7 +24,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (serve, score, simulate, evaluate, import_history, administration, thresholds, backup, verify):
+_COMMANDS = (
+    serve,
+    score,
+    simulate,
+    train,
+    evaluate,
+    import_history,
+    administration,
+    thresholds,
+    backup,
+    verify,
+)
+for module in _COMMANDS:
     module.register(app)
 
 

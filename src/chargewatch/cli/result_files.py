@@ -123,6 +123,16 @@ def check_output(path: Path) -> Path:
     return real
 
 
+#: Files that were begun: a signal may come between opening one and the block that would discard it.
+_unfinished: Final[set[Path]] = set()
+
+
+def discard_unfinished() -> None:
+    """Removes what was begun and not committed, for a process that ends."""
+    while _unfinished:
+        _unfinished.pop().unlink(missing_ok=True)
+
+
 class WholeFile:
     """A file that appears under its name when ``commit`` is called, and not otherwise."""
 
@@ -130,6 +140,7 @@ class WholeFile:
         """``token``, where given, is of the only one who writes it: what a killed process left is written over."""
         self.path = path
         self._part = path.with_name(f".{path.name}.{token or secrets.token_hex(4)}.part")
+        _unfinished.add(self._part)
         self.sink: BinaryIO = self._part.open("xb" if token is None else "wb")
 
     def commit(self) -> None:
@@ -138,11 +149,13 @@ class WholeFile:
         os.fsync(self.sink.fileno())
         self.sink.close()
         self._part.replace(self.path)
+        _unfinished.discard(self._part)
 
     def discard(self) -> None:
         """Removes what was not committed."""
         self.sink.close()
         self._part.unlink(missing_ok=True)
+        _unfinished.discard(self._part)
 
 
 class ResultFile:

@@ -83,12 +83,15 @@ def _ended_cleanly() -> Iterator[None]:
     """Ctrl-C and SIGTERM leave nothing behind and say so."""
     import signal
 
+    from chargewatch.cli.result_files import discard_unfinished
+
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except KeyboardInterrupt:
         raise _failed("interrupted; nothing was written", _INTERRUPTED) from None
     finally:
+        discard_unfinished()
         signal.signal(signal.SIGTERM, before)
 
 

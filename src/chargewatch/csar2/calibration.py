@@ -10,10 +10,11 @@ taken to be always right, however few wrong ones were seen (one pseudo-verdict o
 wrong).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from operator import mul
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 
 from chargewatch.domain.categories import Category
@@ -29,17 +30,22 @@ _KINDS: Final = ("normal", *(category.value for category in Category))
 #: Figures beside the kinds, with the bounds of their slopes.
 _SLOPES: Final = {
     "strength": (0.0, np.inf),
-    "few_instants": (-np.inf, -0.5),
-    "doubts": (-np.inf, -0.1),
+    "few_instants": (-np.inf, -4.0),
+    "doubts": (-np.inf, -0.5),
     "surprise_of_normal": (-np.inf, 0.0),
     "surprise_of_anomaly": (0.0, np.inf),
-    "not_seen_by_network": (-np.inf, 0.0),
+    "not_seen_by_network": (-np.inf, -0.3),
     "managed_anomaly": (-np.inf, np.inf),
     "managed_normal": (-np.inf, np.inf),
-    "dc_anomaly": (-np.inf, np.inf),
-    "dc_normal": (-np.inf, np.inf),
 }
 FIGURES: Final = (*_KINDS, *_SLOPES)
+#: Weights of a model that was not calibrated: judgements, not measurements.
+PRIOR: Final = (
+    dict.fromkeys(FIGURES, 0.0)
+    | dict.fromkeys(_KINDS, 3.0)
+    | {"few_instants": -4.0, "doubts": -0.5, "surprise_of_normal": -0.3, "not_seen_by_network": -0.3}
+)
+PRIOR_BASIS: Final = "prior"
 _PSEUDO_WEIGHT: Final = 0.5  # right, and as much wrong
 _RIDGE: Final = 1.0
 _SWEEPS: Final = 400
@@ -57,7 +63,6 @@ class Grounds(NamedTuple):
         doubts: kinds of data-quality notes that can hide something.
         surprise: −log10 of the network's p-value; None where it does not judge.
         managed: charging is managed by the operator.
-        is_dc: a DC session.
     """
 
     category: Category | None
@@ -66,7 +71,6 @@ class Grounds(NamedTuple):
     doubts: int
     surprise: float | None
     managed: bool
-    is_dc: bool
 
 
 def figures_of(grounds: Grounds) -> list[float]:
@@ -76,7 +80,7 @@ def figures_of(grounds: Grounds) -> list[float]:
     surprise = min(max(grounds.surprise or 0.0, 0.0), MOST_SURPRISE)
     return [
         *(1.0 if kind == name else 0.0 for name in _KINDS),
-        float(np.log1p(min(max(grounds.strength, 0.0), 1e6))),
+        math.log1p(min(max(grounds.strength, 0.0), 1e6)),
         1.0 - min(grounds.instants, ENOUGH_INSTANTS) / ENOUGH_INSTANTS,
         float(min(grounds.doubts, MOST_DOUBTS)),
         0.0 if anomaly else surprise,
@@ -84,27 +88,28 @@ def figures_of(grounds: Grounds) -> list[float]:
         1.0 if grounds.surprise is None else 0.0,
         1.0 if anomaly and grounds.managed else 0.0,
         1.0 if not anomaly and grounds.managed else 0.0,
-        1.0 if anomaly and grounds.is_dc else 0.0,
-        1.0 if not anomaly and grounds.is_dc else 0.0,
     ]
 
 
-class ConfidenceModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The fitted model: a weight for each of ``FIGURES``, by name."""
+class ConfidenceModel:
+    """The fitted model: a weight for each of ``FIGURES``; ``basis`` says what it was fitted on.
 
-    prevalence: float
-    weights: dict[str, float]
+    Raises:
+        ValueError: the weights are those of another version, or no numbers.
+    """
 
-    def __post_init__(self) -> None:
-        if set(self.weights) != set(FIGURES):
+    def __init__(self, weights: Mapping[str, float], basis: str) -> None:
+        if set(weights) != set(FIGURES):
             raise ValueError("the confidence model has other figures than this version")
-        if not all(np.isfinite(weight) for weight in self.weights.values()):
+        if not all(math.isfinite(weight) for weight in weights.values()):
             raise ValueError("the confidence model has a weight that is no number")
+        self.basis = basis
+        self._weights = [weights[name] for name in FIGURES]
 
     def confidence(self, grounds: Grounds) -> float:
         """Returns the probability that the verdict is right; at most 0.5 with fewer than two instants."""
-        logit = sum(self.weights[name] * x for name, x in zip(FIGURES, figures_of(grounds), strict=True) if x)
-        probability = float(1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0))))
+        logit = sum(map(mul, self._weights, figures_of(grounds)))
+        probability = 1.0 / (1.0 + math.exp(-min(max(logit, -30.0), 30.0)))
         return min(probability, 0.5) if grounds.instants < 2 else probability
 
 
@@ -122,8 +127,8 @@ def prevalence_weights(faulty: Flags, prevalence: float) -> Floats:
 
 def fit(
     grounds: Sequence[Grounds], right: Flags, faulty: Flags, prevalence: float = FIELD_PREVALENCE
-) -> ConfidenceModel:
-    """Fits the model to n verdicts.
+) -> dict[str, float]:
+    """Fits the model to n verdicts; returns the weights by name.
 
     Args:
         grounds: what each rests on.
@@ -141,7 +146,7 @@ def fit(
     x = np.concatenate((np.array([figures_of(g) for g in grounds]), kinds, kinds))
     y = np.concatenate((right.astype(np.float64), np.ones(len(_KINDS)), np.zeros(len(_KINDS))))
     fitted = _logistic(x, y, weight)
-    return ConfidenceModel(prevalence, dict(zip(FIGURES, np.round(fitted, 6).tolist(), strict=True)))
+    return dict(zip(FIGURES, np.round(fitted, 4).tolist(), strict=True))
 
 
 def _logistic(x: Floats, y: Floats, weight: Floats) -> Floats:

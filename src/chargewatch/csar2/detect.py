@@ -1,12 +1,16 @@
 """``detect``: from a batch of readings to verdicts. HTTP, files and back-tests all come through here."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
-from chargewatch.csar2 import confidence
+import numpy as np
+
+from chargewatch.csar2 import scores, unusual_profile
+from chargewatch.csar2.calibration import ConfidenceModel, Grounds
 from chargewatch.csar2.physics import (
     charging_expected,
     energy_pit,
@@ -22,7 +26,9 @@ from chargewatch.csar2.physics import (
     zero_session,
 )
 from chargewatch.csar2.physics.finding import Fact, Finding
+from chargewatch.csar2.shape_model import Outlook, ShapeModel, base_artefact, base_model, telling
 from chargewatch.domain.categories import CONCERNS, YIELDS_TO, Category
+from chargewatch.domain.data_quality import DataQualityNote
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.verdict import (
     LAST_UNIT,
@@ -36,11 +42,12 @@ from chargewatch.domain.verdict import (
 from chargewatch.features.batch import SessionBatch
 from chargewatch.features.record import SessionRecord
 from chargewatch.features.register import WH_PER_KWH
+from chargewatch.features.tensor import SessionTensors, session_tensors
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import ReadingColumns, SessionColumns
 
-MODEL_ID: Final = "model-csar2-base"
-MODEL_VERSION: Final = "0.1.0"
+MODEL_ID: Final = base_artefact().manifest.model_id
+MODEL_VERSION: Final = base_artefact().manifest.model_version
 
 _RULES: Final = (
     kwh_decrease.find,
@@ -59,6 +66,37 @@ _MOST_FACTS: Final = 24  # of an anomaly that was joined from many
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class Judged(NamedTuple):
+    """A verdict, and what its confidence rests on."""
+
+    verdict: Verdict
+    grounds: Grounds
+
+
+class _Shapes(NamedTuple):
+    """What the network says of the sessions of a batch, and the share of normal ones that may be reported."""
+
+    tensors: SessionTensors
+    outlook: Outlook
+    limit: float
+
+    def unusual(self, session: int) -> bool:
+        """Tells whether a session is to be reported."""
+        return bool(self.outlook.judged[session] and self.outlook.p[session] <= self.limit)
+
+    def score(self, session: int) -> float | None:
+        """Returns the score of a session without findings, None where the network has no say."""
+        if not self.outlook.judged[session]:
+            return None
+        return unusual_profile.score_of(float(self.outlook.p[session]), self.limit)
+
+    def surprise(self, session: int) -> float | None:
+        """Returns −log10 of the p-value, None where the network has no say."""
+        if not self.outlook.judged[session]:
+            return None
+        return -math.log10(max(float(self.outlook.p[session]), 1e-12))
+
+
 def detect(
     readings: ReadingColumns,
     sessions: SessionColumns,
@@ -66,18 +104,75 @@ def detect(
     now_us: int,
     thresholds: Thresholds = DEFAULT_THRESHOLDS,
     gated: bool = True,
+    model: ShapeModel | None = None,
 ) -> list[Verdict]:
     """Judges S sessions; returns S verdicts in their order.
 
     ``now_us`` is the present in microseconds since 1970, which tells clock faults. ``gated=False`` runs every
-    rule on every session; the verdicts are the same.
+    rule on every session; the verdicts are the same. ``model`` is the network, the base model where it is None.
+
+    Raises:
+        ArtefactError: the base model is missing or does not fit this version.
     """
     batch = SessionBatch(readings, sessions, now_us, thresholds)
-    needed = gates.need_rules(batch) if gated else [True] * readings.sessions
+    return [judged.verdict for judged in judge(batch, model or base_model(), gated=gated)]
+
+
+def judge(batch: SessionBatch, model: ShapeModel, *, gated: bool = True) -> list[Judged]:
+    """Judges the sessions of a batch; as `detect`, with the grounds of each verdict's confidence."""
+    count = batch.readings.sessions
+    needed = gates.need_rules(batch) if gated else [True] * count
     energies = _energies(batch)
-    return [
-        _judge(batch, s) if needed[s] else _normal(batch, s, *energies[s]) for s in range(readings.sessions)
-    ]
+    records = {s: batch.record(s) for s in range(count) if needed[s]}
+    findings = {s: _findings(record) for s, record in records.items()}
+    shapes = _shapes(batch, [not findings.get(s) for s in range(count)], model)
+    judged = []
+    for s in range(count):
+        found, record = findings.get(s, []), records.get(s)
+        if shapes is not None and shapes.unusual(s):
+            record = record or batch.record(s)
+            found = unusual_profile.find(record, shapes.tensors, shapes.outlook, s, shapes.limit)
+        notes = batch.notes(s)
+        grounds = Grounds(
+            category=None,
+            strength=0.0,
+            instants=int(batch.selection.instants[s]),
+            doubts=scores.doubts(notes),
+            surprise=shapes.surprise(s) if shapes else None,
+            managed=bool(batch.sessions.managed[s]),
+        )
+        case = _Case(batch, s, notes, grounds, model.confidence)
+        if found and record is not None:
+            judged.append(_anomalous(case, record, found))
+        else:
+            energy = (record.imported_wh, record.energy_source) if record else energies[s]
+            judged.append(_normal(case, *energy, shapes.score(s) if shapes else None))
+    return judged
+
+
+class _Case(NamedTuple):
+    """One session of a batch while its verdict is made; ``grounds`` are those of a verdict without anomaly."""
+
+    batch: SessionBatch
+    session: int
+    notes: tuple[DataQualityNote, ...]
+    grounds: Grounds
+    confidence: ConfidenceModel
+
+
+def _findings(record: SessionRecord) -> list[Finding]:
+    """Runs every rule on one session."""
+    return _merged(_decided([finding for rule in _RULES for finding in rule(record)]))
+
+
+def _shapes(batch: SessionBatch, quiet: Sequence[bool], model: ShapeModel) -> _Shapes | None:
+    """Lets the network judge the sessions in which no rule found anything; None where it is not asked."""
+    limit = batch.thresholds.unusual_per_thousand / 1000.0
+    if limit <= 0.0 or not any(quiet):
+        return None
+    tensors = session_tensors(batch)
+    wanted = telling(tensors, batch.selection.instants) & np.array(quiet, np.bool_)
+    return _Shapes(tensors, model.outlook(tensors, wanted), limit)
 
 
 def _energies(batch: SessionBatch) -> list[tuple[float | None, str | None]]:
@@ -100,55 +195,58 @@ def _energies(batch: SessionBatch) -> list[tuple[float | None, str | None]]:
     return energies
 
 
-def _judge(batch: SessionBatch, session: int) -> Verdict:
-    """Runs every rule on one session."""
-    record = batch.record(session)
-    findings = _merged(_decided([finding for rule in _RULES for finding in rule(record)]))
-    if not findings:
-        return _normal(batch, session, record.imported_wh, record.energy_source)
-    notes = batch.notes(session)
-    window_s = _window_start_s(batch, session)
-    current = tuple(f for f in findings if f.end_s >= window_s)
-    past = tuple(f for f in findings if f.end_s < window_s)
-    doubt_count = confidence.doubts(notes)
-    anomalies = tuple(_anomaly(record, f, window_s, doubt_count) for f in current)
-    earlier = tuple(_anomaly(record, f, f.start_s, doubt_count) for f in past)
-    surest = max(anomalies, key=lambda a: a.score, default=None)
-    return Verdict(
+def _anomalous(case: _Case, record: SessionRecord, findings: Sequence[Finding]) -> Judged:
+    """Returns the verdict on a session with findings."""
+    window_s = _window_start_s(case.batch, case.session)
+    current = [f for f in findings if f.end_s >= window_s]
+    past = [f for f in findings if f.end_s < window_s]
+    anomalies = [_anomaly(case, record, f, window_s) for f in current]
+    surest = max(range(len(anomalies)), key=lambda i: anomalies[i].score, default=None)
+    grounds = case.grounds if surest is None else _grounds_of(case, current[surest])
+    verdict = Verdict(
         is_anomaly=surest is not None,
-        score=surest.score if surest else round(confidence.score_without(record.instants, doubt_count), 4),
-        confidence=surest.confidence
-        if surest
-        else round(confidence.confidence_in(None, record.instants, doubt_count), 4),
-        confidence_basis=confidence.BASIS,
-        sequence_length=_sequence_length(batch, session),
-        anomalies=anomalies,
-        past_anomalies=earlier,
-        data_quality=notes,
+        score=_quiet_score(case) if surest is None else anomalies[surest].score,
+        confidence=_sure(case, grounds) if surest is None else anomalies[surest].confidence,
+        confidence_basis=case.confidence.basis,
+        sequence_length=_sequence_length(case.batch, case.session),
+        anomalies=tuple(anomalies),
+        past_anomalies=tuple(_anomaly(case, record, f, f.start_s) for f in past),
+        data_quality=case.notes,
         energy_kwh=_kwh(record.imported_wh),
         energy_source=record.energy_source,
         energy_disputed_kwh=_kwh(sum(f.disputed_wh for f in findings)) or 0.0,
     )
+    return Judged(verdict, grounds)
 
 
-def _normal(batch: SessionBatch, session: int, energy_wh: float | None, source: str | None) -> Verdict:
-    """Returns the verdict on a session without findings."""
-    notes = batch.notes(session)
-    instants = int(batch.selection.instants[session])
-    doubt_count = confidence.doubts(notes)
-    return Verdict(
+def _normal(case: _Case, energy_wh: float | None, source: str | None, shape_score: float | None) -> Judged:
+    """Returns the verdict on a session without findings; ``shape_score`` is the network's, None where it has no say."""
+    verdict = Verdict(
         is_anomaly=False,
-        score=round(confidence.score_without(instants, doubt_count), 4),
-        confidence=round(confidence.confidence_in(None, instants, doubt_count), 4),
-        confidence_basis=confidence.BASIS,
-        sequence_length=_sequence_length(batch, session),
+        score=_quiet_score(case) if shape_score is None else shape_score,
+        confidence=_sure(case, case.grounds),
+        confidence_basis=case.confidence.basis,
+        sequence_length=_sequence_length(case.batch, case.session),
         anomalies=(),
         past_anomalies=(),
-        data_quality=notes,
+        data_quality=case.notes,
         energy_kwh=_kwh(energy_wh),
         energy_source=source,
         energy_disputed_kwh=0.0,
     )
+    return Judged(verdict, case.grounds)
+
+
+def _grounds_of(case: _Case, finding: Finding) -> Grounds:
+    return case.grounds._replace(category=finding.category, strength=finding.strength)
+
+
+def _sure(case: _Case, grounds: Grounds, limit: float = 1.0) -> float:
+    return round(min(case.confidence.confidence(grounds), limit), 4)
+
+
+def _quiet_score(case: _Case) -> float:
+    return round(scores.score_without(case.grounds.instants, case.grounds.doubts), 4)
 
 
 def _decided(findings: Sequence[Finding]) -> list[Finding]:
@@ -214,16 +312,11 @@ def _unit(seconds: float) -> int:
     return min(max(round(seconds * 1e6) // (UNIT_S * 1_000_000), 0), LAST_UNIT)
 
 
-def _anomaly(record: SessionRecord, finding: Finding, window_s: float, doubt_count: int) -> Anomaly:
+def _anomaly(case: _Case, record: SessionRecord, finding: Finding, window_s: float) -> Anomaly:
     return Anomaly(
         category=Category(finding.category),
-        score=round(confidence.score_of(finding.strength), 4),
-        confidence=round(
-            confidence.confidence_in(
-                finding.category, record.instants, doubt_count, finding.confidence_limit
-            ),
-            4,
-        ),
+        score=round(scores.score_of(finding.strength), 4) if finding.score is None else finding.score,
+        confidence=_sure(case, _grounds_of(case, finding), finding.confidence_limit),
         bucket_range=BucketRange(_unit(finding.start_s - window_s), _unit(finding.end_s - window_s)),
         time_range=TimeRange(_instant(record, finding.start_s), _instant(record, finding.end_s)),
         severity=finding.severity.value,

@@ -329,9 +329,9 @@ LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
             _UNUSUAL,
             "in 1,000",
             _DOWN,
-            0.1,
+            0.0,
             20.0,
-            "So many normal sessions in 1,000 may be reported as unusual.",
+            "So many normal sessions in 1,000 may be reported as unusual; 0 reports none.",
         ),
         "offer_fall": Limit(
             None, "share", _DOWN, 0.25, 0.5, "An offer that falls by this share explains a fall of the power."

@@ -89,7 +89,7 @@ class Thresholds(NamedTuple):
     thermal_sharp_s: float = 120.0
     thermal_soc_percent: float = 90.0
     thermal_taper_soc_percent: float = 70.0
-    # UNUSUAL_PROFILE: how many normal sessions in 1,000 may be reported
+    # UNUSUAL_PROFILE: how many normal sessions in 1,000 may be reported; 0: none is
     unusual_per_thousand: float = 1.0
     # shared
     offer_fall: float = 0.25

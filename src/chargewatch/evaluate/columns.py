@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from chargewatch.csar2.detect import detect
+from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.verdict import Verdict
 from chargewatch.ingest.builder import Kind, kind_of
 from chargewatch.ingest.columns import ReadingColumns, SessionColumns
@@ -64,9 +65,9 @@ def _readings(sessions: Sequence[SimulatedSession]) -> ReadingColumns:
     )
 
 
-def judge(sessions: Sequence[SimulatedSession]) -> list[Verdict]:
+def judge(sessions: Sequence[SimulatedSession], thresholds: Thresholds = DEFAULT_THRESHOLDS) -> list[Verdict]:
     """Returns the verdicts on sessions that are over, with what the simulator declares about them."""
     if not sessions:
         return []
     columns = columns_of(sessions)
-    return detect(columns.readings, columns.declared, now_us=columns.now_us)
+    return detect(columns.readings, columns.declared, now_us=columns.now_us, thresholds=thresholds)

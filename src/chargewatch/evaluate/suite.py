@@ -90,12 +90,12 @@ def suite(seed: int, size: SuiteSize) -> Iterator[Case]:
         yield from _faults((Purpose.SUITE, seed, 2), category, FAULTS[category], size.anomalies)
 
 
-def training(seed: int, size: SuiteSize) -> Iterator[Case]:
+def training(seed: int, size: SuiteSize, purpose: Purpose = Purpose.TRAINING) -> Iterator[Case]:
     """Yields sessions to learn from: ordinary ones, near-misses and faults of the training mechanisms only."""
-    yield from normals_to_learn(Purpose.TRAINING, seed, size)
+    yield from normals_to_learn(purpose, seed, size)
     for category in FAULTS:
         names = [m for m in FAULTS[category] if m not in HELD_OUT[category]]
-        yield from _faults((Purpose.TRAINING, seed, 2), category, names, size.anomalies)
+        yield from _faults((purpose, seed, 2), category, names, size.anomalies)
 
 
 def normals_to_learn(purpose: Purpose, seed: int, size: SuiteSize) -> Iterator[Case]:

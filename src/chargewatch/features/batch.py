@@ -1,7 +1,7 @@
 """Many sessions as columns: their channels, repaired registers and notes; draws the record of each."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -63,6 +63,11 @@ class SessionBatch:
     def curve(self, session: int, channel: Channel) -> Curve:
         """Returns one channel of one session, before repairs."""
         return _curve(self.series(channel), session)
+
+    @property
+    def repaired_registers(self) -> Mapping[int, Curve]:
+        """The registers that were repaired (Wh), by session."""
+        return self._registers
 
     @cached_property
     def most_w(self) -> Floats:

@@ -83,14 +83,15 @@ def register_steps(
     """Turns register readings into steps; readings between which the register could not show a move are merged.
 
     The first move after the register stood still may have been under way all the while. Falling steps and
-    those above ``most_w`` are left out: what was delivered there is not known.
+    those above ``most_w`` are left out: what was delivered there is not known. A coarse register may show one
+    resolution more than was delivered, so that much is no reason.
     """
     kept = _telling_readings(at_s, wh, resolution_wh, most_w)
     steps = []
     moved_s = at_s[0] if at_s else 0.0  # when the register moved last
     for a, b in zip(kept, kept[1:], strict=False):
         rise, seconds = wh[b] - wh[a], at_s[b] - at_s[a]
-        if 0 <= rise * 3600.0 / seconds <= most_w:
+        if rise >= 0 and (rise - resolution_wh) * 3600.0 / seconds <= most_w:
             power_w = rise * 3600.0 / seconds
             if moved_s < at_s[a]:
                 power_w = max(rise * 3600.0 / (at_s[b] - moved_s), (rise - resolution_wh) * 3600.0 / seconds)
@@ -124,7 +125,8 @@ def _still_s(
     rises = [
         wh[i] - wh[i - 1]
         for i in moves
-        if 0 <= (wh[i] - wh[i - 1]) * 3600.0 / (at_s[i] - at_s[i - 1]) <= most_w
+        if wh[i] >= wh[i - 1]
+        and (wh[i] - wh[i - 1] - resolution_wh) * 3600.0 / (at_s[i] - at_s[i - 1]) <= most_w
     ]
     rise_wh = sum(rises)
     if rise_wh <= 0:

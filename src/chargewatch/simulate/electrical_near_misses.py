@@ -4,17 +4,20 @@ Each one carries in its readings (or declares) the evidence that excuses it, in 
 column "it is not this" of ``categories.md``.
 """
 
+from array import array
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from chargewatch.simulate.behaviour import FULL_SOC
+from chargewatch.simulate.chargers import NOMINAL_V
 from chargewatch.simulate.electrical_faults import (
     HOT,
     VOLTAGE,
     charging_through,
     heated,
+    in_turns,
     lowest_level,
     with_phases,
     with_volts,
@@ -25,7 +28,7 @@ from chargewatch.simulate.plans import FOREVER_S, Plan, event_at_s, plain
 from chargewatch.simulate.records import Span
 from chargewatch.simulate.stations import Needs
 from chargewatch.simulate.truth import Course, Points
-from chargewatch.simulate.vehicles import ac_curve
+from chargewatch.simulate.vehicles import CURVE_POINTS, ac_curve
 
 _Tampered = tuple[Observed, Span]
 _NOWHERE: Final = Span(0.0, 0.0, 0.0)
@@ -74,6 +77,42 @@ def _placeholders(_plan: Plan, observed: Observed, rng: np.random.Generator) -> 
     return observed, _NOWHERE
 
 
+def _above_full(_plan: Plan, observed: Observed, rng: np.random.Generator) -> _Tampered:
+    """Figures from 101 to 254 stand in its place now and then: a byte that nobody has set."""
+    assert observed.soc is not None
+    chosen = rng.random(len(observed.soc)) < 0.15
+    chosen[int(rng.integers(len(chosen)))] = True
+    observed.soc[chosen] = rng.integers(101, 255, size=int(chosen.sum())).astype(np.float64)
+    return observed, _NOWHERE
+
+
+def _gives_back(plan: Plan, rng: np.random.Generator) -> Plan:
+    """The car charges, then feeds the grid; its state of charge falls to no less than 80 %."""
+    plan = plain(plan)
+    power = min(plan.power_kw(), 10.0)
+    vehicle = replace(plan.vehicle, curve_kw=ac_curve(power, knee_soc=98.0))
+    target = float(rng.uniform(90.0, 95.0))
+    kwh = plan.station.meter.restrictions().resting_kwh() + float(rng.uniform(0.5, 8.0))
+    arrival = max(target - kwh * vehicle.soc_per_kwh(), 3.0)
+    charge_s = 3600.0 * vehicle.kwh_between(arrival, target) / power
+    export_s = 3600.0 * vehicle.kwh_between(0.0, float(rng.uniform(5.0, target - 81.0))) / power
+    stay = plan.visit.start_s + charge_s + 300.0 + export_s + float(rng.uniform(400.0, 1200.0))
+    visit = replace(
+        plan.visit,
+        arrival_soc=arrival,
+        target_soc=target,
+        stay_s=stay,
+        leaves_after_s=None,
+        afterwards=(Span(300.0, 300.0 + export_s, -power),),
+    )
+    return replace(plan, vehicle=vehicle, visit=visit)
+
+
+def _export_sent(_plan: Plan, observed: Observed, _rng: np.random.Generator) -> _Tampered:
+    observed.sends_export = True
+    return observed, _NOWHERE
+
+
 # --- like a lost phase ----------------------------------------------------------------------------
 
 
@@ -93,6 +132,22 @@ def _switch_through_zero(plan: Plan, rng: np.random.Generator) -> Plan:
     return replace(plan, course=course)
 
 
+def _solar_switching(plan: Plan, rng: np.random.Generator) -> Plan:
+    """Three phases, one, three again … as the sun goes; at each switch all phases rest for a few readings."""
+    plan, turns = in_turns(with_phases(plan, 3), rng, 4, readings=6.0)
+    rest_s = 2.0 * plan.sampling_s() + 20.0
+    rests: list[Span] = []
+    caps = [Span(0.0, FOREVER_S, float(rng.uniform(4.3, 5.2)))]
+    ones: list[Span] = []
+    for begin in turns.begins:
+        end = begin + turns.length_s
+        rests += [Span(begin, begin + rest_s, 0.0), Span(end, end + rest_s, 0.0)]
+        ones.append(Span(begin, end, 1.0))
+        caps.append(Span(begin, end, float(rng.uniform(1.6, 3.5))))
+    course = Course(acceptance=tuple(rests), cap_kw=tuple(caps), phases=tuple(ones))
+    return replace(plan, course=course)
+
+
 def _drop_when_nearly_full(plan: Plan, rng: np.random.Generator) -> Plan:
     """With more than 90 % the car goes on with one phase."""
     plan, span = charging_through(with_phases(plan, 3), rng)
@@ -108,8 +163,32 @@ def _drop_when_nearly_full(plan: Plan, rng: np.random.Generator) -> Plan:
 
 
 def _within_the_band(plan: Plan, rng: np.random.Generator) -> Plan:
-    share = float(rng.choice((0.95, 1.05)))  # with the site's ±3 % still within ±10 %
+    share = float(rng.choice((0.95, 1.05)))
     return with_volts(plan, rng, (share, share, share))[0]
+
+
+def _to_the_edge(plan: Plan, observed: Observed, rng: np.random.Generator) -> _Tampered:
+    """Moves the voltages of the span so that the outermost lies at 8.5 to 9.9 % of the nominal one.
+
+    Where the session's usual voltage may stand for two nominal ones, it is the edge at which both say so.
+    The currents change the other way, so that the power stays.
+    """
+    assert observed.voltage_v is not None
+    start, end, shares = plan.course.volts[0]
+    at, middle = observed.at_s(), float(np.median(observed.voltage_v))
+    window = (at >= start) & (at < end)
+    if not window.any():
+        return observed, _NOWHERE
+    possible = [volts for volts in NOMINAL_V if abs(volts / middle - 1.0) < 0.06]
+    nearest = min(possible, key=lambda volts: abs(volts - middle))
+    high = shares[0] > 1.0 if len(possible) == 1 else nearest == min(possible)
+    edge, inside = float(rng.uniform(0.085, 0.099)), observed.voltage_v[:, window]
+    outermost = inside.max() if high else inside.min()
+    factor = nearest * (1.0 + edge if high else 1.0 - edge) / float(outermost)
+    observed.voltage_v[:, window] = np.round(inside * factor, 1)
+    if observed.current_a is not None:
+        observed.current_a[:, window] = np.round(observed.current_a[:, window] / factor, 2)
+    return observed, _NOWHERE
 
 
 def _one_reading_out(_plan: Plan, observed: Observed, rng: np.random.Generator) -> _Tampered:
@@ -172,6 +251,31 @@ def _hot_without_step(plan: Plan, rng: np.random.Generator) -> Plan:
     )
 
 
+def _hot_taper(plan: Plan, rng: np.random.Generator) -> Plan:
+    """Hot throughout, and the battery takes less and less as it fills: no step, and the state of charge tells."""
+    plan = plain(plan)
+    power, knee = plan.power_kw(), float(rng.uniform(66.0, 72.0))
+    share = np.interp(np.linspace(0.0, 100.0, CURVE_POINTS), (0.0, knee, 95.0, 100.0), (1.0, 1.0, 0.3, 0.2))
+    vehicle = replace(plan.vehicle, curve_kw=array("d", power * share))
+    lead_s = 6.0 * plan.sampling_s() + float(rng.uniform(60.0, 400.0))
+    arrival = max(knee - power * lead_s / 3600.0 * vehicle.soc_per_kwh(), 3.0)
+    visit = replace(
+        plan.visit, arrival_soc=arrival, target_soc=94.0, stay_s=4.0 * 3600.0, leaves_after_s=60.0
+    )
+    at, peak = plan.visit.start_s + lead_s, float(rng.uniform(63.0, 78.0))
+    celsius = Points((0.0, at, at + 7200.0), (float(rng.uniform(24.0, 36.0)), peak, peak + 2.0))
+    return replace(plan, vehicle=vehicle, visit=visit, course=Course(celsius=celsius))
+
+
+def _shares_with_neighbour(plan: Plan, rng: np.random.Generator) -> Plan:
+    """A second car comes to the other outlet and goes: this one is offered a part, and takes it."""
+    plan, turns = in_turns(plan, rng, 3, readings=4.0)
+    part = float(rng.uniform(0.12, 0.24) if rng.random() < 0.5 else rng.uniform(0.4, 0.6))
+    share = part * plan.power_kw() / plan.station.charger.rated_kw
+    offer = tuple(Span(at, at + turns.length_s, share) for at in turns.begins)
+    return replace(plan, course=Course(offer=offer))
+
+
 def _offer_steps_down(plan: Plan, rng: np.random.Generator) -> Plan:
     """Hot, and the operator offers less: the offer among the readings falls as the power does."""
     plan, span = charging_through(plan, rng)
@@ -194,11 +298,18 @@ ELECTRICAL_NEAR_MISSES: Final = (
     Mechanism("soc_two_points", _SOC, _quiet, _two_points),
     Mechanism("soc_recalibration", _SOC._replace(kind="ac"), _to_the_top, _recalibrated, held_out=True),
     Mechanism("soc_placeholders", _SOC, _quiet, _placeholders, held_out=True),
+    Mechanism("soc_above_full", _SOC, _quiet, _above_full),
+    Mechanism("v2g_soc_falls", _SOC, _gives_back, _export_sent, held_out=True),
     Mechanism("one_phase_car", _PHASES, _one_phase_car),
     Mechanism("two_phase_car", _PHASES, _two_phase_car, held_out=True),
     Mechanism("switch_through_zero", _PHASES._replace(sampling_at_most_s=60.0), _switch_through_zero),
+    Mechanism(
+        "solar_switching",
+        _PHASES._replace(power=True, sampling_at_most_s=60.0),
+        _solar_switching,
+    ),
     Mechanism("phase_drop_nearly_full", _PHASES._replace(soc=True), _drop_when_nearly_full, held_out=True),
-    Mechanism("voltage_within_band", VOLTAGE, _within_the_band),
+    Mechanism("voltage_within_band", VOLTAGE, _within_the_band, _to_the_edge),
     Mechanism("voltage_one_reading", VOLTAGE, _quiet, _one_reading_out),
     Mechanism("voltage_meter_offset", VOLTAGE, _quiet, _offset_meter, held_out=True),
     Mechanism("dc_voltage", Needs(kind="dc", managed=False, voltage="outlet"), _wide_pack),
@@ -209,4 +320,12 @@ ELECTRICAL_NEAR_MISSES: Final = (
     Mechanism("cold_step", HOT, _cold_step, held_out=True),
     Mechanism("hot_without_step", HOT, _hot_without_step),
     Mechanism("hot_offer_steps_down", HOT._replace(offered=True), _offer_steps_down, held_out=True),
+    Mechanism(
+        "hot_taper", HOT._replace(kind="dc", soc=True, sampling_at_most_s=60.0), _hot_taper, held_out=True
+    ),
+    Mechanism(
+        "dc_shared_outlets",
+        Needs(kind="dc", managed=False, power=True, offered=True, sampling_at_most_s=60.0),
+        _shares_with_neighbour,
+    ),
 )

@@ -4,7 +4,8 @@ Stations differ: some send the current of each phase, some the total or only tha
 are sent against neutral, between lines, or for one phase. Each habit belongs to a station and stays.
 
 A healthy station is healthy here by every definition of ``categories.md``: its voltage stays within
-±10 % of the nominal one with sag and meter error together, its temperature below 58 °C.
+±10 % of the nominal one with sag and meter error together. Its temperature stays below 58 °C, but for
+a few sessions in the summer sun, which go beyond 60 °C and whose power is steady until the car leaves.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 import numpy as np
 
 from chargewatch.simulate.chargers import Charger, dc_voltage_v
-from chargewatch.simulate.records import Floats, Integers
+from chargewatch.simulate.records import GRID_S, Floats, Integers
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,6 +30,10 @@ Sensor: TypeAlias = Literal["Body", "Outlet", "Cable", "EV", "Inlet"]
 CHARGER_SENSORS: Final[tuple[Sensor, ...]] = ("Body", "Outlet", "Cable")
 CAR_SENSORS: Final[tuple[Sensor, ...]] = ("EV", "Inlet")
 HEALTHY_MOST_C: Final = 57.5
+_SUNNY_MOST_C: Final = 72.0
+_SUMMER_AIR_C: Final = 20.0
+_SUNNY_SHARE: Final = 0.5
+"""Share of the steady sessions in summer air that stand in the sun."""
 
 _SENSOR_SETS: Final[tuple[tuple[tuple[Sensor, ...], float], ...]] = (
     ((), 0.74),
@@ -177,11 +182,12 @@ def sensor_temperatures(
     """Returns what each sensor shows (°C) at each reading; a scripted course holds for the first sensor."""
     shown: dict[str, Floats] = {}
     air = _air_c(starts_at, rng)
+    sun = _sun_k(truth, at_s, air, rng)
     for place, sensor in enumerate(electrics.sensors):
         if truth.celsius is not None and place == 0:
             values = np.interp(at_s, *truth.celsius)
         else:
-            values = _course_c(at_s, energy_kwh, air, sensor, charger, electrics)
+            values = _course_c(at_s, energy_kwh, air, sun, sensor, charger, electrics)
         values = values + rng.normal(0.0, 0.15, size=len(at_s))
         shown[sensor] = np.round(values, 0 if electrics.coarse_celsius else 1)
     return shown
@@ -194,15 +200,34 @@ def _air_c(starts_at: "datetime", rng: np.random.Generator) -> float:
     return float(11.0 + 9.0 * year + 4.0 * day + rng.normal(0.0, 2.5))
 
 
+def _sun_k(truth: "Truth", at_s: Floats, air_c: float, rng: np.random.Generator) -> float:
+    """What the sun adds (K), mostly 0. Never where the power falls while the readings go on: that would be a fault."""
+    drawn, added = float(rng.random()), float(rng.uniform(24.0, 36.0))
+    if drawn >= _SUNNY_SHARE or air_c < _SUMMER_AIR_C or truth.celsius is not None:
+        return 0.0
+    step = np.minimum((at_s / GRID_S).astype(np.int64), len(truth.power_kw) - 1)
+    power = truth.power_kw[step]
+    high = power >= 0.8 * max(float(power.max()), 1.0)
+    steady = bool(high.any()) and bool(high[int(np.argmax(high)) :].all())
+    return added if steady else 0.0
+
+
 def _course_c(
-    at_s: Floats, energy_kwh: Floats, air_c: float, sensor: Sensor, charger: Charger, electrics: Electrics
+    at_s: Floats,
+    energy_kwh: Floats,
+    air_c: float,
+    sun_k: float,
+    sensor: Sensor,
+    charger: Charger,
+    electrics: Electrics,
 ) -> Floats:
-    """Follows the power with a lag: towards the air's temperature plus a rise that grows with it."""
+    """Follows the power with a lag: towards the air's temperature plus a rise that grows with it, and the sun's."""
     spans = np.maximum(np.diff(at_s), 1e-3)
     share = np.diff(energy_kwh) * 3600.0 / spans / charger.rated_kw
-    begins = air_c + 8.0 if sensor in CAR_SENSORS else air_c + 4.0
-    goals = np.minimum(begins + electrics.heats_k * share, HEALTHY_MOST_C)
-    celsius, course = min(begins, HEALTHY_MOST_C), [min(begins, HEALTHY_MOST_C)]
+    most = _SUNNY_MOST_C if sun_k > 0 else HEALTHY_MOST_C
+    begins = air_c + sun_k + (8.0 if sensor in CAR_SENSORS else 4.0)
+    goals = np.minimum(begins + electrics.heats_k * share, most)
+    celsius, course = min(begins, most), [min(begins, most)]
     for goal, kept in zip(goals.tolist(), np.exp(-spans / electrics.lag_s).tolist(), strict=True):
         celsius = goal + (celsius - goal) * kept
         course.append(celsius)

@@ -4,8 +4,9 @@ A station keeps its meter from session to session, so a fleet picks only faults 
 show; otherwise the readings that it sends would give the fault away.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Needs(NamedTuple):
     """What a station must be and send. None: it does not matter.
 
     ``current``: a reading a phase. ``voltage``: against neutral at each phase, between lines, or (DC)
-    at the outlet; False: not sent. ``temperature``: taken at the charger, or in the car.
+    at the outlet; False: not sent. ``temperature``: taken at the charger, at a certain place of it, or in the car.
     """
 
     kind: Kind | None = None
@@ -54,8 +55,16 @@ class Needs(NamedTuple):
     sampling_at_most_s: float | None = None
     resolution_at_most_wh: int | None = None
     voltage: Literal["neutral", "lines", "outlet"] | bool | None = None
-    temperature: Literal["charger", "car"] | None = None
+    temperature: Literal["charger", "car", "Outlet", "Cable"] | None = None
     nominal_v: float | None = None
+
+
+_SENSORS: Final[Mapping[str, tuple[Sensor, ...]]] = {
+    "charger": CHARGER_SENSORS,
+    "car": CAR_SENSORS,
+    "Outlet": ("Outlet",),
+    "Cable": ("Cable",),
+}
 
 
 def draw_station(rng: np.random.Generator, kind: Kind) -> Station:
@@ -82,7 +91,7 @@ def meets(station: Station, needs: Needs) -> bool:
         (needs.offered, meter.offered != "none"),
         (needs.current, _phase_currents(station)),
         (needs.voltage, _voltage_sent(station, needs.voltage)),
-        (needs.temperature, _temperature_sent(meter.electrics)),
+        (needs.temperature, _temperature_sent(meter.electrics, needs.temperature)),
         (needs.nominal_v, charger.voltage_v),
         (needs.begin_end, meter.begin_end),
         (needs.clock_aligned, meter.clock_aligned),
@@ -111,9 +120,12 @@ def _voltage_sent(station: Station, wanted: str | bool | None) -> str | bool:
     return form
 
 
-def _temperature_sent(electrics: Electrics) -> str | None:
+def _temperature_sent(electrics: Electrics, wanted: str | None) -> str | None:
+    """Where the first temperature is taken, in the words of what is wanted."""
     if not electrics.sensors:
         return None
+    if wanted in CHARGER_SENSORS:
+        return electrics.sensors[0]
     return "car" if electrics.sensors[0] in CAR_SENSORS else "charger"
 
 
@@ -160,8 +172,8 @@ def _adapted_electrics(meter: Meter, charger: Charger, needs: Needs, rng: np.ran
     if wanted in ("neutral", "lines") and _voltage_sent(Station(charger, meter), wanted) != wanted:
         form: VoltageForm = "neutral" if wanted == "neutral" else "lines"
         electrics = replace(electrics, voltage=form)
-    if needs.temperature is not None and _temperature_sent(electrics) != needs.temperature:
-        places: tuple[Sensor, ...] = CAR_SENSORS if needs.temperature == "car" else CHARGER_SENSORS
+    if needs.temperature is not None and _temperature_sent(electrics, needs.temperature) != needs.temperature:
+        places = _SENSORS[needs.temperature]
         electrics = replace(electrics, sensors=(places[int(rng.integers(len(places)))],))
     if not fitting(electrics, charger.phases):
         electrics = replace(electrics, voltage="neutral", current="phases")

@@ -16,6 +16,7 @@ _LEVEL_WINDOW_S: Final = 1200.0  # two readings 15 min apart fall into it, whate
 _LEVEL_STEPS: Final = 5
 _LEVEL_NEAR_S: Final = 300.0
 _TAIL: Final = 0.3
+_NEAREST_COUNTS: Final = 3  # of phases: a station may switch to and fro within the window
 _CONTRADICTED: Final = 0.8
 
 
@@ -196,7 +197,10 @@ def _phases_changed(record: SessionRecord, start_s: float, end_s: float) -> bool
     before = record.phases.between(start_s - _LEVEL_WINDOW_S, start_s - 1e-3)
     after = record.phases.between(end_s + 1e-3, end_s + _LEVEL_WINDOW_S)
     used_before, used_after = [n for n in before if n > 0], [n for n in after if n > 0]
-    return bool(used_before and used_after) and median(used_before) != median(used_after)
+    if not (used_before and used_after):
+        return False
+    nearest = median(used_before[-_NEAREST_COUNTS:]) != median(used_after[:_NEAREST_COUNTS])
+    return nearest or median(used_before) != median(used_after)
 
 
 def _register_contradicts(record: SessionRecord, pit: Pit) -> bool:

@@ -19,7 +19,8 @@ class Finding(NamedTuple):
     """One anomaly. ``strength`` is how far beyond its definition the evidence lies: 0 at the limit, growing.
 
     ``start_s`` and ``end_s`` are the times of the first and the last reading that show it.
-    ``confidence_limit`` caps the confidence where the definition says so.
+    ``confidence_limit`` caps the confidence where the definition says so. ``score`` is the anomaly's score where it
+    does not follow from the strength.
     """
 
     category: Category
@@ -30,3 +31,4 @@ class Finding(NamedTuple):
     facts: tuple[Fact, ...]
     disputed_wh: float = 0.0
     confidence_limit: float = 1.0
+    score: float | None = None

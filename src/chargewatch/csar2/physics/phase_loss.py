@@ -47,7 +47,11 @@ def phase_currents(record: SessionRecord) -> Rows:
     power = record.side_by_side.power.complete()
     if _phases_in(power) < 2:
         return Rows([], [])
-    return Rows(power.at_s, [(a / NOMINAL_V, b / NOMINAL_V, c / NOMINAL_V) for a, b, c in power.value])
+    possible = [
+        (at, row) for at, row in zip(power.at_s, power.value, strict=True) if _total(row) <= record.most_w
+    ]
+    amperes = [(a / NOMINAL_V, b / NOMINAL_V, c / NOMINAL_V) for _, (a, b, c) in possible]
+    return Rows([at for at, _ in possible], amperes)
 
 
 def _phases_in(rows: Rows) -> int:
@@ -105,13 +109,14 @@ def _explained(record: SessionRecord, currents: Rows, loss: Loss, highest_a: flo
 
 
 def _is_switch(record: SessionRecord, currents: Rows, loss: Loss) -> bool:
-    """Tells whether the station may have switched phases: it pauses for that, and switches two at once."""
+    """Tells whether the station may have switched phases: it pauses for that, and goes on with the first one alone."""
     limits = record.thresholds
     before_s, start_s = currents.at_s[loss.first - 1], currents.at_s[loss.first]
     between = record.power.between(before_s + 1e-3, start_s - 1e-3)
     if any(w <= limits.zero_power_kw * WH_PER_KWH for w in between):
         return True
-    return len(loss.lost) > 1 and (record.managed or start_s - before_s > limits.phase_switch_s)
+    to_one_phase = len(loss.lost) > 1 and loss.others == [0]
+    return to_one_phase and (record.managed or start_s - before_s > limits.phase_switch_s)
 
 
 def _report(currents: Rows, loss: Loss) -> Finding:

@@ -51,9 +51,9 @@ _STATE: Final[Example] = {
     "energy_kwh": 33.1,
     "energy_source": "register",
     "energy_disputed_kwh": 0.0,
-    "confidence_basis": "prior",
+    "confidence_basis": "simulated",
     "model_id": "model-csar2-base",
-    "model_version": "0.1.0",
+    "model_version": "0.2.0",
 }
 _NORMAL: Final[Example] = _STATE | {
     "is_anomaly": False,
