@@ -12,7 +12,7 @@ from tests.benchmarks.machine import core_seconds, spread
 
 T0 = 1_772_186_400_000_000
 NOW = T0 + 30 * 86_400_000_000
-LIMIT_BATCH_MS = 0.33
+LIMIT_BATCH_MS = 0.5
 LIMIT_SINGLE_MS = 1.0
 
 REGISTER = kind_of(None, "kWh", None, None, None)
