@@ -1,6 +1,7 @@
 """Two processes on one database against a slow twin of the store, one call after another and two at once."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -267,21 +268,26 @@ async def meet(tenant: _Tenant, first: Step, second: Step, *, hold: bool) -> lis
     """Makes two calls at once; the first one is held right before it stores until the other is done or waits."""
     reached, go_on = asyncio.Event(), asyncio.Event()
     judge = tenant.services[first.process]._judge
-    judgement = judge.judgement
+    ways = {name: getattr(judge, name) for name in ("quick_judgement", "_judgement")}
 
-    async def held(*arguments: Any) -> Any:
-        found = await judgement(*arguments)
-        if not reached.is_set():
-            reached.set()
-            await go_on.wait()
-        return found
+    def holding(judgement: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def held(*arguments: Any) -> Any:
+            found = await judgement(*arguments)
+            if not reached.is_set():
+                reached.set()
+                await go_on.wait()
+            return found
+
+        return held
 
     if hold:
-        judge.judgement = held  # type: ignore[method-assign]
+        for name, judgement in ways.items():
+            setattr(judge, name, holding(judgement))
     running = asyncio.ensure_future(tenant.made(first))
     if hold:
         await asyncio.wait([running, asyncio.ensure_future(reached.wait())], return_when="FIRST_COMPLETED")
-        judge.judgement = judgement  # type: ignore[method-assign]
+        for name, judgement in ways.items():
+            setattr(judge, name, judgement)
     other = asyncio.ensure_future(tenant.made(second))
     if hold:
         await waits(tenant.database, other)
