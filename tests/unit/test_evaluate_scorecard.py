@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from chargewatch.domain.categories import Category
+from chargewatch.evaluate.cases import Split
 from chargewatch.evaluate.outcomes import Outcome, placed
 from chargewatch.evaluate.peers import Lesson, Peer, PeerResult, Scores, Trial, at_rate, compare
 from chargewatch.evaluate.scorecard import Traits, scorecard
-from chargewatch.evaluate.suite import Split
 from chargewatch.evaluate.truth import State, Truth
 
 PIT, FALL, ZERO = Category.ENERGY_PIT, Category.KWH_DECREASE, Category.ZERO_SESSION

@@ -7,14 +7,13 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from chargewatch.evaluate.cases import Purpose, Split
 from chargewatch.evaluate.columns import columns_of, microseconds
 from chargewatch.evaluate.strata import LONG, Stratum, ordinary_session, ordinary_strata
 from chargewatch.evaluate.suite import (
     ANOMALIES_EACH,
     NEAR_MISS_EACH,
     ORDINARY_EACH,
-    Purpose,
-    Split,
     SuiteSize,
     normals_to_learn,
     suite,

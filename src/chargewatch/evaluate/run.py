@@ -11,6 +11,7 @@ import numpy as np
 from chargewatch.csar2.detect import detect
 from chargewatch.domain.categories import Category
 from chargewatch.domain.verdict import Verdict
+from chargewatch.evaluate.cases import Case, Purpose
 from chargewatch.evaluate.columns import columns_of
 from chargewatch.evaluate.intervals import Interval, over_seeds
 from chargewatch.evaluate.metrics import Floats
@@ -18,7 +19,7 @@ from chargewatch.evaluate.outcomes import UNKNOWN, Outcome, outcome_of
 from chargewatch.evaluate.peers import CATEGORIES, PEERS, Lesson, PeerResult, Trial, compare
 from chargewatch.evaluate.scorecard import Scorecard, scorecard
 from chargewatch.evaluate.session_features import FEATURES, features_of
-from chargewatch.evaluate.suite import Case, Purpose, SuiteSize, normals_to_learn, suite, training
+from chargewatch.evaluate.suite import SuiteSize, normals_to_learn, suite, training
 from chargewatch.evaluate.truth import State, Truth, truth_of
 
 OURS: Final = "CSAR-2"

@@ -10,10 +10,10 @@ import numpy as np
 
 from chargewatch.domain.categories import Category
 from chargewatch.evaluate import metrics
+from chargewatch.evaluate.cases import Split
 from chargewatch.evaluate.intervals import Interval, bootstrap, upper_bound
 from chargewatch.evaluate.metrics import Counts, Flags, Floats, ReliabilityBin
 from chargewatch.evaluate.outcomes import Outcome
-from chargewatch.evaluate.suite import Split
 from chargewatch.evaluate.truth import State, Truth
 
 FIELD_PREVALENCE: Final = 0.05

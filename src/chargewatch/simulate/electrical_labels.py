@@ -18,6 +18,7 @@ Shown: TypeAlias = tuple[int, int, bool]
 
 _SOC_POINTS: Final = 3.0
 _RECALIBRATED: Final = 97.0
+_IMPORT_KW: Final = 0.3
 
 
 def _ends(showing: NDArray[np.bool_], *, proven: bool = True) -> Shown | None:
@@ -32,25 +33,26 @@ def _during(span: Span, observed: Observed) -> NDArray[np.bool_]:
 
 
 def soc_falls(span: Span, observed: Observed) -> list[tuple[int, int]]:
-    """Returns the falls by 3 points or more to below 97 % while energy is imported.
+    """Returns the falls by 3 points or more to below 97 % while energy is imported (more than standby).
 
     Each from the last reading at the earlier value, which is the highest since the fall before or since a time
     without import, to the lowest: the fall goes on as long as each next value is lower. Those that end in ``span``.
     """
     if observed.soc is None:
         return []
-    soc, energy = observed.soc.tolist(), observed.energy_kwh.tolist()
+    soc, at = observed.soc.tolist(), observed.at_s()
+    mean_kw = np.diff(observed.energy_kwh) * 3600.0 / np.maximum(np.diff(at), 1e-3)
+    imported = [False, *(mean_kw > _IMPORT_KW).tolist()]
     falls, top, place = [], 0, 1
     while place < len(soc):
-        if soc[place] >= soc[top] or energy[place] <= energy[place - 1]:
+        if soc[place] >= soc[top] or not imported[place]:
             top = place
         elif soc[top] - soc[place] >= _SOC_POINTS and soc[place] < _RECALIBRATED:
-            while place + 1 < len(soc) and soc[place + 1] < soc[place] and energy[place + 1] > energy[place]:
+            while place + 1 < len(soc) and soc[place + 1] < soc[place] and imported[place + 1]:
                 place += 1
             falls.append((top, place))
             top = place
         place += 1
-    at = observed.at_s()
     return [(first, last) for first, last in falls if span.start_s <= at[last]]
 
 

@@ -133,8 +133,9 @@ def impossible_steps(span: Span, plan: Plan, observed: Observed) -> list[tuple[i
     figures, inside = _figures(observed), _inside(span, observed.at_s())
     if inside is None:
         return []
+    first = max(inside[0], 1) if _begins_with_placeholder(observed) else inside[0]
     beyond = [
-        *_impossible_rises(figures, highest_power_kw(plan), *inside),
+        *_impossible_rises(figures, highest_power_kw(plan), first, inside[1]),
         *_impossible_powers(observed, highest_power_kw(plan), *inside),
     ]
     steps: list[tuple[int, int]] = []
@@ -144,6 +145,12 @@ def impossible_steps(span: Span, plan: Plan, observed: Observed) -> list[tuple[i
         else:
             steps.append((first, last))
     return steps
+
+
+def _begins_with_placeholder(observed: Observed) -> bool:
+    """A 0 at Transaction.Begin may stand for any count: a rise from it proves nothing."""
+    register = observed.register_wh
+    return register is not None and observed.contexts[0] == "Transaction.Begin" and int(register[0]) == 0
 
 
 def _impossible_rises(figures: _Figures, limit_kw: float, first: int, last: int) -> list[tuple[int, int]]:

@@ -4,6 +4,9 @@ The simulator knows when a fault happened; here only the figures as sent decide 
 seen. A register counts in steps, so the energy between two readings is known to one step; a fault
 is visible when its definition holds whatever the hidden part is.
 
+A state of charge that fell may stand below 80 % while a car that is in truth full rests: the readings then show
+``CHARGING_EXPECTED`` as well, and whether a taper excuses it is not judged here. That is labelled as not visible.
+
 A fault that is an event (a fall, a jump) is shown by the readings on both sides of it: the readings after a
 register or a state of charge has fallen say nothing more of the fall. One that happens several times has a label each.
 """
@@ -20,6 +23,9 @@ from chargewatch.simulate.energy_evidence import ENERGY_EVIDENCE, impossible_ste
 from chargewatch.simulate.meters import Observed
 from chargewatch.simulate.plans import Plan
 from chargewatch.simulate.records import Floats, Label, Span
+
+_RESTS_KWH = 0.02
+"""Between two readings: less is standby."""
 
 
 class _Evidence(NamedTuple):
@@ -55,11 +61,25 @@ def label_faults(
     """Returns a label for each fault of the plan, by what was sent of it."""
     seen = _seen(plan, observed)
     spans = plan.faults if tampered is None else (tampered,)
-    return [
+    labels = [
         _label(category, mechanism, span, evidence, plan.starts_at, seen)
         for span in spans
         for evidence in _events(category, span, plan, observed, seen)
     ]
+    rest = _rest_after_charging(observed, seen) if category is Category.SOC_DROP else None
+    if rest is not None:
+        labels.append(_label(Category.CHARGING_EXPECTED, mechanism, rest, None, plan.starts_at, seen))
+    return labels
+
+
+def _rest_after_charging(observed: Observed, seen: _Seen) -> Span | None:
+    """The time after the last delivery, when the figures alone look like charging that broke off."""
+    charging = np.flatnonzero(np.diff(observed.energy_kwh) > _RESTS_KWH)
+    if not len(charging) or charging[-1] + 1 >= len(seen.at_s) - 1:
+        return None
+    rest = Span(float(seen.at_s[charging[-1] + 1]), float(seen.at_s[-1]) + 0.001, 0.0)
+    evidence = _expected(rest, seen)
+    return rest if evidence is not None and evidence.proven else None
 
 
 def _events(
