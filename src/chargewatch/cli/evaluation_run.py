@@ -25,13 +25,17 @@ from chargewatch.evaluate.run import (
     evaluate_seed,
     intervals_over_seeds,
 )
+from chargewatch.evaluate.scorecard import all_alarms, pooled
 from chargewatch.evaluate.suite import SuiteSize
 from chargewatch.evaluate.suite import suite as suite_of
 from chargewatch.evaluate.suite_files import write_suite
 from chargewatch.ingest.table_blocks import TableError
 
 STANDARD: Final = "standard"
-_BRIEF: Final = ("methods", "categories", "calibration", "over seeds", "real DC sessions", "flags")
+_BRIEF: Final = (
+    *("methods", "categories", "faults under harder conditions", "calibration", "real curves, injected"),
+    *("over seeds", "real DC sessions", "flags"),
+)
 _ENDINGS: Final = (".json", ".md")
 _PLAIN_WIDTH: Final = 240
 
@@ -118,7 +122,8 @@ def run(request: Request) -> None:
     with _progress(told) as progress:
         reports = tuple(_measured(request, seed, gallery, progress) for seed in request.seeds)
     over = intervals_over_seeds(reports) if len(reports) > 1 else {}
-    report = Report(STANDARD, request.scale, reports, over, _real(request, told))
+    alarms = pooled([all_alarms(r.card) for r in reports]) if len(reports) > 1 else ()
+    report = Report(STANDARD, request.scale, reports, over, _real(request, told), alarms)
     _show(report, request.full)
     for seed in reports:
         told.print(f"seed {seed.seed}: {seed.seconds:.0f} s")
@@ -134,7 +139,14 @@ def run(request: Request) -> None:
 def _measured(request: Request, seed: int, gallery: Gallery | None, progress: Told) -> SeedReport:
     if request.results is None:
         on_case = gallery.show if gallery is not None and seed == request.seeds[0] else None
-        return evaluate_seed(seed, request.scale, peers=request.peers, progress=progress, on_case=on_case)
+        return evaluate_seed(
+            seed,
+            request.scale,
+            peers=request.peers,
+            curves=real_data(),
+            progress=progress,
+            on_case=on_case,
+        )
     try:
         results = read_results(request.results)
         return evaluate_results(request.results.name, results, seed, request.scale, progress)

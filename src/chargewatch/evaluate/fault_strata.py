@@ -22,9 +22,9 @@ from chargewatch.simulate.real_curves import inject
 DEFINED: Final = tuple(c for c in FAULTS if c is not Category.UNUSUAL_PROFILE)
 _FIRST_KEY: Final = 3  # after ordinary sessions, near-misses and faults
 _MEASURED_KEY: Final = 20
-_TRIES: Final = 12  # sessions without a fault that counts are drawn anew, up to so many times as often
+_TRIES: Final = 40  # sessions without a fault that counts are drawn anew, up to so many times as often
 _THIN: Final = (3, 20)
-_LONG_H: Final = (6.2, 14.0)
+_LONG_H: Final = (6.1, 9.0)  # for longer ones most faults lie before the last 6 h
 _NOISE: Final = (0.02, 0.03)
 _SHARES: Final = (3, 8, 12, 8)  # of a category's anomalies: one in so many for each pair, or category
 
@@ -104,11 +104,11 @@ def _counting(key: tuple[int, ...], stratum: FaultStratum, wanted: _Wanted) -> I
 def _drawn(
     stratum: FaultStratum, wanted: _Wanted, number: int, key: tuple[int, ...]
 ) -> SimulatedSession | None:
-    """Returns a session of a stratum; None where there was no time for the second fault."""
+    """Returns a session of a stratum; None where there was no time in the window for both faults."""
     seed, rng = seed_of(*key, number), np.random.default_rng(seed_of(*key, number, 1))
     if wanted.second is not None:
         both = simulate_session(seed, fault=wanted.category, second_fault=wanted.second)
-        return both if len({label.category for label in both.labels}) > 1 else None
+        return both if len({label.category for label in counted_labels(both)}) > 1 else None
     names = FAULTS[wanted.category]
     return simulate_session(
         seed, fault=wanted.category, mechanism=names[number % len(names)], **_CONDITIONS[stratum](rng)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ from chargewatch.domain.categories import Category
 from chargewatch.domain.verdict import Verdict
 from chargewatch.evaluate.cases import Case, Purpose
 from chargewatch.evaluate.columns import columns_of
+from chargewatch.evaluate.fault_strata import measured_faults
 from chargewatch.evaluate.intervals import Interval, over_seeds
 from chargewatch.evaluate.metrics import Floats
 from chargewatch.evaluate.outcomes import UNKNOWN, Outcome, outcome_of
@@ -33,7 +35,10 @@ OnCase = Callable[[Case, Truth, Verdict], None]
 
 
 class SeedReport(msgspec.Struct, frozen=True):
-    """One seed's figures. ``absent`` sessions had no row in a file of results; ``unknown`` rows had no session."""
+    """One seed's figures. ``absent`` sessions had no row in a file of results; ``unknown`` rows had no session.
+
+    ``measured`` are those on measured curves with injected faults, where there are any; ``card`` has none of them.
+    """
 
     seed: int
     card: Scorecard
@@ -41,6 +46,7 @@ class SeedReport(msgspec.Struct, frozen=True):
     seconds: float
     absent: int = 0
     unknown: int = 0
+    measured: Scorecard | None = None
 
 
 class _Judged(NamedTuple):
@@ -60,6 +66,7 @@ def evaluate_seed(
     scale: float = 1.0,
     *,
     peers: bool = False,
+    curves: Path | None = None,
     progress: Progress = _ignored,
     on_case: OnCase | None = None,
 ) -> SeedReport:
@@ -69,6 +76,7 @@ def evaluate_seed(
         seed: of the suite, of the training sets, and of the bootstrap.
         scale: of the number of sessions.
         peers: let the peers learn and compete, too.
+        curves: a file of measured sessions, into which faults are injected for figures of their own.
         progress: told how far it is.
         on_case: shown every case with the verdict on it.
     """
@@ -82,7 +90,14 @@ def evaluate_seed(
     if peers:
         trial = Trial(truths, np.concatenate([b.features for b in blocks]), card.false_alarms.alarms, seed)
         rows = _compete(trial, _lesson(seed, scale * _LESSON_SHARE, progress), progress)
-    return SeedReport(seed, card, rows, time.monotonic() - began)
+    measured = None if curves is None else _measured(curves, seed, progress)
+    return SeedReport(seed, card, rows, time.monotonic() - began, measured=measured)
+
+
+def _measured(curves: Path, seed: int, progress: Progress) -> Scorecard:
+    blocks = list(_judged(measured_faults(curves, seed), False, progress, None))
+    truths, outcomes = [t for b in blocks for t in b.truths], [o for b in blocks for o in b.outcomes]
+    return scorecard(OURS, truths, outcomes, seed)
 
 
 def evaluate_results(
@@ -134,6 +149,7 @@ _FIGURES: Final[Mapping[str, Callable[[Scorecard], float]]] = {
     "AUPRC": lambda c: c.auprc.value,
     "false alarms per 1,000": lambda c: c.false_alarms.per_thousand,
     "overlap": lambda c: c.overlap,
+    "overlap, defined": lambda c: c.overlap_defined,
     "ECE": lambda c: c.calibration[0].ece if c.calibration else UNKNOWN,
     "ECE at 5 %": lambda c: c.calibration[1].ece if c.calibration else UNKNOWN,
     "Brier": lambda c: c.calibration[0].brier if c.calibration else UNKNOWN,
@@ -167,7 +183,7 @@ def _judged(
 
 def _lesson(seed: int, scale: float, progress: Progress) -> Lesson:
     """Simulates what peers learn from. A fault that its readings do not prove is left out."""
-    size = SuiteSize.scaled(scale)
+    size = SuiteSize.to_learn(scale)
     tables: list[Floats] = []
     classes: list[int] = []
     for block in blocks_of(training(seed, size)):
