@@ -10,7 +10,7 @@ from chargewatch.domain.categories import Category
 from chargewatch.evaluate.cases import Split
 from chargewatch.evaluate.intervals import upper_bound
 from chargewatch.evaluate.outcomes import Outcome, placed
-from chargewatch.evaluate.peers import Lesson, Peer, PeerResult, Scores, Trial, at_rate, compare
+from chargewatch.evaluate.peers import Lesson, Peer, PeerResult, Scores, Trial, at_rate, compare, shortened
 from chargewatch.evaluate.scorecard import Traits, all_alarms, pooled, scorecard
 from chargewatch.evaluate.truth import State, Truth
 
@@ -71,6 +71,18 @@ def test_the_decision_counts_whatever_the_category() -> None:
     assert CARD.recall.value == 3 / 4
     assert CARD.f1.value == 3 / 4
     assert (CARD.recall_training, CARD.recall_held_out) == (1.0, 0.5)
+
+
+def test_a_lesson_is_shortened_by_the_seed_and_its_calibration_is_not() -> None:
+    rows = np.arange(60.0).reshape(30, 2)
+    lesson = Lesson(rows, np.arange(30), rows[:7])
+    short = shortened(lesson, 10, seed=3)
+    assert (len(short.classes), short.features.shape, len(short.calibration)) == (10, (10, 2), 7)
+    assert (short.features[:, 0] == 2 * short.classes).all()
+    assert len(set(short.classes.tolist())) == 10
+    assert (shortened(lesson, 10, seed=3).classes == short.classes).all()
+    assert (shortened(lesson, 10, seed=4).classes != short.classes).any()
+    assert shortened(lesson, 30, seed=3) is shortened(lesson, None, seed=3) is lesson
 
 
 def hard(number: int, stratum: str, *categories: Category) -> Truth:
