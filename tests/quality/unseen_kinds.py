@@ -25,6 +25,17 @@ EACH = 80
 RATES = (1.0, 2.0)
 """Normal sessions in 1,000 that may be reported: the default, and twice as many."""
 
+STEADY = {
+    "pack_voltage_swings",
+    "pack_voltage_falls",
+    "soc_oscillates",
+    "soc_rushes_then_stalls",
+    "current_hunts",
+    "temperature_zigzags",
+    "register_limps",
+}
+"""Kinds in which the power that is sent is as usual, and another quantity is odd."""
+
 SLOWEST_DC_S = 300.0
 ODD = Category.UNUSUAL_PROFILE
 
@@ -115,13 +126,19 @@ def table(rows: Sequence[Found]) -> str:
         f"| {share(r.placed, r.sessions)} | {_samplings(r)} | {_others(r)} |"
         for r in rows
     ]
-    sessions = sum(r.sessions for r in rows)
-    sums = [sum(r.found[place] for r in rows) for place in range(len(RATES))]
-    lines.append(
-        f"| all | {sessions} | {share(sums[0], sessions)} | {share(sums[1], sessions)} "
-        f"| {share(sum(r.placed for r in rows), sessions)} | | {sum(sum(r.others.values()) for r in rows)} |"
-    )
+    lines += [
+        _sums("all in which the power is odd", [r for r in rows if r.kind not in STEADY]),
+        _sums("all in which the power is steady", [r for r in rows if r.kind in STEADY]),
+        _sums("all", rows),
+    ]
     return "\n".join([*head, *lines])
+
+
+def _sums(name: str, rows: Sequence[Found]) -> str:
+    sessions = sum(r.sessions for r in rows)
+    sums = [share(sum(r.found[place] for r in rows), sessions) for place in range(len(RATES))]
+    placed, others = sum(r.placed for r in rows), sum(sum(r.others.values()) for r in rows)
+    return f"| {name} | {sessions} | {' | '.join(sums)} | {share(placed, sessions)} | | {others or ''} |"
 
 
 def share(part: int, whole: int) -> str:
