@@ -3,6 +3,8 @@
 The kinds (``chargewatch.simulate.UNSEEN``) were written after the base model by somebody who had not seen the detector.
 Every second session has its station's own sampling, the others go through all at which the kind can be seen. What
 counts is seen: the label is visible, and the readings bear the sign of the kind (``tests.odd_signs``).
+
+A second table says how often normal behaviour with unusual figures is reported (``UNSEEN_NORMALS``, same author).
 """
 
 import sys
@@ -14,13 +16,13 @@ from chargewatch.domain.categories import Category
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
 from chargewatch.domain.verdict import Verdict
 from chargewatch.evaluate.columns import judge
-from chargewatch.simulate import UNSEEN, SimulatedSession, simulate_session
+from chargewatch.simulate import UNSEEN, UNSEEN_NORMALS, SimulatedSession, simulate_session
 from chargewatch.simulate.catalogue import fault_named
 from chargewatch.simulate.meters import SAMPLINGS_S
 from chargewatch.simulate.records import Kind
 from tests.odd_signs import SIGNS
 
-SEED = 64_000_000
+SEED, NORMAL_SEED = 64_000_000, 65_000_000
 EACH = 80
 RATES = (1.0, 2.0)
 """Normal sessions in 1,000 that may be reported: the default, and twice as many."""
@@ -150,9 +152,44 @@ def _samplings(row: Found) -> str:
     return ", ".join(f"{at:.0f}: {hits}/{count}" for at, (count, hits) in row.by_sampling.items())
 
 
-def _others(row: Found) -> str:
+def _others(row: "Found | Quiet") -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(row.others.items()))
 
 
+class Quiet(NamedTuple):
+    """What was reported of normal behaviour: sessions with UNUSUAL_PROFILE by rate, and other categories."""
+
+    name: str
+    sessions: int
+    unusual: tuple[int, ...]
+    others: Counter[str]
+
+
+def quietness(name: str, each: int = EACH) -> Quiet:
+    """Simulates normal behaviour with unusual figures and judges it at each of the rates."""
+    first = NORMAL_SEED + 10_000 * UNSEEN_NORMALS.index(name)
+    sessions = [simulate_session(first + place, near_miss=name) for place in range(each)]
+    verdicts = [
+        judge(sessions, DEFAULT_THRESHOLDS._replace(unusual_per_thousand=per_thousand))
+        for per_thousand in RATES
+    ]
+    others = Counter(str(c) for v in verdicts[0] for c in {a.category for a in v.anomalies} if c is not ODD)
+    return Quiet(name, each, tuple(sum(map(unusual, at_rate)) for at_rate in verdicts), others)
+
+
+def quiet_table(rows: Sequence[Quiet]) -> str:
+    """Returns the table of false alarms (Markdown), with the sums below."""
+    head = [
+        "| normal behaviour | sessions | unusual at 1 in 1,000 | at 2 in 1,000 | others |",
+        "|---|---|---|---|---|",
+    ]
+    lines = [f"| `{r.name}` | {r.sessions} | {r.unusual[0]} | {r.unusual[1]} | {_others(r)} |" for r in rows]
+    sums = [sum(r.unusual[place] for r in rows) for place in range(len(RATES))]
+    others = sum(sum(r.others.values()) for r in rows)
+    lines.append(f"| all | {sum(r.sessions for r in rows)} | {sums[0]} | {sums[1]} | {others or ''} |")
+    return "\n".join([*head, *lines])
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{table([measured(kind) for kind in UNSEEN])}\n")
+    kinds, normals = map(measured, UNSEEN), map(quietness, UNSEEN_NORMALS)
+    sys.stdout.write(f"{table(list(kinds))}\n\n{quiet_table(list(normals))}\n")

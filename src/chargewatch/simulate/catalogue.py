@@ -25,6 +25,7 @@ from chargewatch.simulate.odd_control import CONTROL_MECHANISMS
 from chargewatch.simulate.odd_readings import READING_MECHANISMS
 from chargewatch.simulate.odd_shapes import SHAPE_MECHANISMS
 from chargewatch.simulate.odd_signals import SIGNAL_MECHANISMS
+from chargewatch.simulate.rare_normals import RARE_NORMALS
 from chargewatch.simulate.register_faults import DECREASE_MECHANISMS
 from chargewatch.simulate.register_near_misses import REGISTER_NEAR_MISSES
 from chargewatch.simulate.spike_faults import SPIKE_MECHANISMS
@@ -71,6 +72,8 @@ HELD_OUT_NEAR_MISSES: Final[tuple[str, ...]] = tuple(m.name for m in LOOK_ALIKES
 
 #: Kinds of UNUSUAL_PROFILE that are made by name alone, beyond those of ``FAULTS``: held out from everything.
 UNSEEN: Final[tuple[str, ...]] = tuple(mechanism.name for mechanism in UNSEEN_MECHANISMS)
+#: Normal behaviour with unusual figures, by the same author: made by name alone too, beyond ``NEAR_MISSES``.
+UNSEEN_NORMALS: Final[tuple[str, ...]] = tuple(mechanism.name for mechanism in RARE_NORMALS)
 
 
 def fault_named(category: Category, name: str) -> Mechanism:
@@ -83,8 +86,8 @@ def fault_named(category: Category, name: str) -> Mechanism:
 
 
 def near_miss_named(name: str) -> Mechanism:
-    """Returns a near-miss. Raises ValueError for an unknown name."""
-    for mechanism in LOOK_ALIKES:
+    """Returns a near-miss, or normal behaviour made by name alone. Raises ValueError for an unknown name."""
+    for mechanism in (*LOOK_ALIKES, *RARE_NORMALS):
         if mechanism.name == name:
             return mechanism
     raise ValueError(f"no near-miss {name!r}; there are {', '.join(NEAR_MISSES)}")
