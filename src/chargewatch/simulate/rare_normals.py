@@ -121,7 +121,8 @@ def _filled(plan: Plan, rng: np.random.Generator, afterwards: tuple[Span, ...], 
     kwh = max(power * seconds / _HOUR, plan.station.meter.restrictions().resting_kwh() + 1.0)
     arrival = max(FULL_SOC - kwh * vehicle.soc_per_kwh(), 3.0)
     taper_s = _HOUR * 2.5 * vehicle.kwh_between(97.0, 100.0) / power
-    visit = replace(plan.visit, arrival_soc=arrival, target_soc=FULL_SOC, afterwards=afterwards)
+    possible = tuple(span._replace(value=min(span.value, 0.9 * power)) for span in afterwards)
+    visit = replace(plan.visit, arrival_soc=arrival, target_soc=FULL_SOC, afterwards=possible)
     full_s = _HOUR * vehicle.kwh_between(arrival, 97.0) / power + taper_s
     return _leaving(replace(plan, vehicle=vehicle, visit=visit), visit.start_s + full_s + stays_s)
 
