@@ -79,8 +79,8 @@ NORMAL_BEHAVIOUR: Final = (
     ),
     Behaviour(
         "cold batteries that start low",
-        ("behaviour._dc_visit",),
-        (),
+        ("behaviour._dc_visit", "near_misses._warming_battery"),
+        ("warming_battery",),
         lambda p: p.visit.warm_up is not None,
     ),
     Behaviour("full cars plugged in", ("near_misses._full_at_start",), ("full_at_start",), None),
