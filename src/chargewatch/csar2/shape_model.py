@@ -84,7 +84,7 @@ class ShapeModel:
 
     def outlook(self, tensors: SessionTensors, wanted: Flags) -> Outlook:
         """Scores the ``wanted`` sessions of a batch."""
-        rows = np.flatnonzero(wanted)
+        rows = wanted.nonzero()[0]
         p = np.ones(len(wanted))
         expected = np.zeros((len(wanted), *_OUTPUTS["expected"]), np.float32)
         if len(rows):
