@@ -24,6 +24,7 @@ STEPS_MWH: Final = (
     _COARSEST_MWH,
 )
 _DECADES_MWH: Final = (1_000, 10_000, 100_000, 1_000_000)
+_TELLING: Final = 12  # readings that tell of most sessions that no step is shown
 _SINGLE_BITS: Final = 24  # of the significand of a number in single precision
 _CLOSE: Final = 20  # a value within this part of a roundness may stand for the round one
 
@@ -71,23 +72,43 @@ def resolutions_mwh(mwh: Integers, offsets: Integers, coarsest_mwh: int = _COARS
     The register of session s are the values ``offsets[s]:offsets[s + 1]`` of ``mwh``, in order of time, each within
     ±4e18. Without a value it is ``coarsest_mwh``.
     """
-    sessions = len(offsets) - 1
-    owner = np.repeat(np.arange(sessions), steps(offsets))
     milli = _all_denoised(mwh)
-    resolution = _all_largest(_DECADES_MWH, _divisors(milli, owner, sessions), coarsest_mwh)
-    between = np.ones(len(milli), np.bool_)
+    resolution = _decimals(milli, offsets, coarsest_mwh)
+    every = np.arange(len(resolution))
+    owner, moves = _moves(milli, offsets, every, _TELLING)
+    at_most = _all_largest(STEPS_MWH, _divisors(moves, owner, len(every)), coarsest_mwh)
+    owner, moves = _moves(milli, offsets, np.flatnonzero(at_most > resolution), len(milli))
+    divisor = _divisors(moves, owner, len(every))
+    rises = moves >= 0
+    shown = (_least_apart(moves[rises], owner[rises], len(every)) == divisor) & (divisor > 0)
+    by_moves = np.where(shown, _all_largest(STEPS_MWH, divisor, coarsest_mwh), _FINEST_MWH)
+    return np.maximum(resolution, by_moves)
+
+
+def _decimals(milli: Integers, offsets: Integers, coarsest_mwh: int) -> Integers:
+    """Returns the largest power of ten that divides all values of each session."""
     some = steps(offsets) > 0
-    between[offsets[:-1][some]] = between[offsets[1:][some] - 1] = False
-    owner, milli = owner[between], milli[between]
-    together = steps(owner) == 0
-    owner, moves = owner[1:][together], steps(milli)[together]
-    divisor = _divisors(moves, owner, sessions)
-    by_moves = _all_largest(STEPS_MWH, divisor, coarsest_mwh)
-    candidates = by_moves > resolution
-    rising = candidates[owner] & (moves >= 0)
-    shown = candidates & (_least_apart(moves[rising], owner[rising], sessions) == divisor) & (divisor > 0)
-    resolution[shown] = by_moves[shown]
+    resolution = np.full(len(some), _FINEST_MWH, np.int64)
+    starts = offsets[:-1][some]
+    for size in _DECADES_MWH:
+        if size <= coarsest_mwh:
+            odd = np.logical_or.reduceat(milli % size != 0, starts) if len(starts) else np.zeros(0, np.bool_)
+            resolution[~some] = size
+            resolution[np.flatnonzero(some)[~odd]] = size
     return resolution
+
+
+def _moves(milli: Integers, offsets: Integers, sessions: Integers, most: int) -> tuple[Integers, Integers]:
+    """Returns owner and size of the moves between the readings of some sessions, the first and the last left out.
+
+    Of each session up to ``most`` readings are looked at.
+    """
+    count = np.minimum(np.maximum(steps(offsets)[sessions] - 2, 0), most)
+    owner = np.repeat(sessions, count)
+    begin = np.repeat(offsets[:-1][sessions] + 1 - (np.cumsum(count) - count), count)
+    values = milli[begin + np.arange(len(owner))]
+    together = steps(owner) == 0
+    return owner[1:][together], steps(values)[together]
 
 
 def _divisors(values: Integers, owner: Integers, sessions: int) -> Integers:
