@@ -18,6 +18,7 @@ import numpy.typing as npt
 from chargewatch.features.batch import SessionBatch
 from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, WIDTHS_MS, Place
 from chargewatch.features.record import Curve
+from chargewatch.features.resolution import resolutions_mwh
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import Flags, Floats, Integers, steps
 from chargewatch.ingest.selection import Series, lower_medians
@@ -36,7 +37,7 @@ _AC_POWER_W: Final = 43_000.0
 _NOMINAL_V: Final = 230.0
 _LIVE_A: Final = 1.0
 _MS_PER_H: Final = 3_600_000.0
-_RESOLUTIONS_MWH: Final = (1_000_000, 100_000, 10_000)
+_FINEST_MWH: Final = 1000
 
 
 class SessionTensors(NamedTuple):
@@ -107,7 +108,7 @@ def session_tensors(batch: SessionBatch) -> SessionTensors:
     energy = _running(register)
     integral = _integrals(power)
     spacing_ms = _spacing_ms(batch)
-    resolution_mwh = _resolutions(register, sessions)
+    resolution_mwh = _resolutions(register)
     grid = _grid(batch, spacing_ms, _slowest_ms(energy, integral, resolution_mwh))
     by_register = _delivery(energy, grid, 1e-3)
     by_power = _delivery(integral, grid, 1.0 / (2.0 * _MS_PER_H))
@@ -232,16 +233,9 @@ def _spacing_ms(batch: SessionBatch) -> Integers:
     return spacing
 
 
-def _resolutions(register: _Rows, sessions: int) -> Integers:
-    """The largest power of ten from 1 Wh to 1 kWh that divides all register values of a session, in mWh."""
-    resolution = np.full(sessions, 1000, np.int64)
-    some = register.counts > 0
-    if some.any():
-        starts = _first_rows(register)
-        for step_mwh in _RESOLUTIONS_MWH[::-1]:
-            odd = np.logical_or.reduceat(register.amount % step_mwh != 0, starts)
-            resolution[np.flatnonzero(some)[~odd]] = step_mwh
-    return resolution
+def _resolutions(register: _Rows) -> Integers:
+    """The resolution of each session's register in mWh, the finest where there is none."""
+    return np.where(register.counts > 0, resolutions_mwh(register.amount, register.offsets), _FINEST_MWH)
 
 
 def _totals(rows: _Rows) -> Integers:
