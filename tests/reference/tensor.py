@@ -12,6 +12,7 @@ from tests.reference.readings import (
     is_sane,
     neighbours,
 )
+from tests.reference.register import resolution_of
 from tests.reference.rules import exports
 from tests.reference.session import read
 
@@ -146,11 +147,8 @@ def integrated(power):
 
 
 def step_of(register):
-    """The largest of 1, 10, 100 and 1000 Wh that divides every value."""
-    milli = [round(wh * 1000) for _, wh in register]
-    if not milli:
-        return 1
-    return max(step for step in (1, 10, 100, 1000) if step == 1 or all(m % (step * 1000) == 0 for m in milli))
+    """The resolution of the register; without one the finest."""
+    return resolution_of(register) if register else 1.0
 
 
 def energy_until(curve, t):

@@ -268,6 +268,15 @@ def current_off(session: SimulatedSession, s: Seen) -> bool:
     return {"Current.Import", "Voltage", REGISTER} <= names and s.power is not None and not falls(s)
 
 
+def odd_steps_alone(_: SimulatedSession, s: Seen) -> bool:
+    stands = max(s.at[_last_equal(s, i)] - s.at[i] for i in range(len(s.at)))
+    return s.step in (0.125, 0.2, 0.25, 0.4, 0.5, 0.6) and stands >= 120
+
+
+def odd_steps_beside_power(session: SimulatedSession, s: Seen) -> bool:
+    return odd_steps_alone(session, s) and 1.3 < max(s.power) < 3.6
+
+
 CHECKS: dict[str, Check] = {
     name: check for name, check in list(globals().items()) if name in NEAR_MISSES or name == "offer_falls"
 }

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from chargewatch.features.batch import SessionBatch
 from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, WIDTHS_MS, Place
 from chargewatch.features.record import Curve
+from chargewatch.features.resolution import resolutions_mwh
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import Flags, Floats, Integers, steps
 from chargewatch.ingest.selection import Series, lower_medians
@@ -39,9 +40,9 @@ _EXPORTED_WH: Final = 10.0
 _SOC_HOLDS_MS: Final = 1_200_000
 _SOC_STEPS: Final = 1_000_000  # of 100 %
 _MS_PER_H: Final = 3_600_000.0
-_RESOLUTIONS_MWH: Final = (1_000_000, 100_000, 10_000)
 _WIDTHS: Final = np.array(WIDTHS_MS)
 _BACK: Final = np.arange(BUCKETS, -1, -1)[None]
+_FINEST_MWH: Final = 1000
 
 
 class SessionTensors(NamedTuple):
@@ -288,18 +289,8 @@ def _spacing_ms(batch: SessionBatch) -> Integers:
 
 
 def _resolutions(register: _Rows) -> Integers:
-    """The largest power of ten from 1 Wh to 1 kWh that divides all register values of a session, in mWh."""
-    resolution = np.full(len(register.counts), 1000, np.int64)
-    if not len(register.amount):
-        return resolution
-    some = np.flatnonzero(register.counts)
-    starts = register.offsets[some]
-    for step_mwh in _RESOLUTIONS_MWH[::-1]:
-        even = ~np.logical_or.reduceat(register.amount % step_mwh != 0, starts)
-        if not even.any():
-            break
-        resolution[some[even]] = step_mwh
-    return resolution
+    """The resolution of each session's register in mWh, the finest where there is none."""
+    return np.where(register.counts > 0, resolutions_mwh(register.amount, register.offsets), _FINEST_MWH)
 
 
 def _totals(rows: _Rows) -> Integers:
