@@ -155,6 +155,14 @@ def tiny_delivery(_: SimulatedSession, s: Seen) -> bool:
     return 0.1 <= s.delivered(0, len(s.at) - 1) < 0.5 and s.at[-1] < 3600
 
 
+def warming_battery(session: SimulatedSession, s: Seen) -> bool:
+    peak = max(s.power)
+    first = next(i for i, p in enumerate(s.power) if p > 0.05 * peak)
+    climb = s.power[first + 1 : s.power.index(peak) + 1]
+    rises = all(b >= 0.97 * a for a, b in pairwise(climb))
+    return session.rated_power_kw >= 20 and len(climb) >= 4 and climb[0] < 0.8 * peak and rises
+
+
 def late_readings(session: SimulatedSession, s: Seen) -> bool:
     times = [r.timestamp for r in session.readings]
     return times != sorted(times) and not falls(s)

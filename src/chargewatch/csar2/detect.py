@@ -62,6 +62,7 @@ _RULES: Final = (
     voltage_out_of_range.find,
     thermal_derating.find,
 )
+_FEW: Final = 1
 _MOST_FACTS: Final = 24  # of an anomaly that was joined from many
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -121,8 +122,9 @@ def detect(
 def judge(batch: SessionBatch, model: ShapeModel, *, gated: bool = True) -> list[Judged]:
     """Judges the sessions of a batch; as `detect`, with the grounds of each verdict's confidence."""
     count = batch.readings.sessions
+    gated = gated and count > _FEW  # the gates of a few sessions cost more than the rules
     needed = gates.need_rules(batch) if gated else [True] * count
-    energies = _energies(batch)
+    energies = _energies(batch) if gated else []
     records = {s: batch.record(s) for s in range(count) if needed[s]}
     findings = {s: _findings(record) for s, record in records.items()}
     shapes = _shapes(batch, [not findings.get(s) for s in range(count)], model)

@@ -41,7 +41,7 @@ from chargewatch.features.channel_table import (
 from chargewatch.features.tensor import SessionTensors
 
 MODEL_ID: Final = "model-csar2-base"
-MODEL_VERSION: Final = "0.2.0"
+MODEL_VERSION: Final = "0.3.0"
 
 _OPSET: Final = 17
 _CLIP: Final = 1.0
@@ -182,22 +182,31 @@ def _hidden(sessions: int) -> Tensor:
 
 
 def learn_to_tell(detector: Detector, data: TrainingData, settings: Settings, progress: Progress) -> None:
-    """Teaches the head, on a frozen autoencoder; a third of each batch is odd."""
+    """Teaches the head, on a frozen autoencoder; a third of each batch is odd.
+
+    Of these a third each are simulated odd shapes, normal sessions spoilt, and normal sessions modulated.
+    """
     normal = _evidence(detector, inputs_of(data.normal))
-    made_odd = (spoilt(data.normal, settings.seed), modulated(data.normal, settings.seed))
-    odd = _evidence(detector, inputs_of(joined((data.odd, *made_odd))))
-    half = settings.batch_size // 2
+    made_odd = (data.odd, spoilt(data.normal, settings.seed), modulated(data.normal, settings.seed))
+    odd = [_evidence(detector, inputs_of(one)) for one in made_odd if len(one.shown)]
+    each = settings.batch_size // (2 * len(odd))
     batches = max(len(normal[0]) // settings.batch_size, 1)
     optimiser, schedule = _optimiser(detector.head, settings, settings.head_epochs * batches)
     tell = nn.BCEWithLogitsLoss()
+    detector.head.fit_scale(*normal)
     detector.head.train()
     for epoch in range(settings.head_epochs):
         order = torch.randperm(len(normal[0]))
         for number in range(batches):
             rows = order[number * settings.batch_size :][: settings.batch_size]
-            drawn = torch.randint(0, len(odd[0]), (half,))
-            seen, shown = (torch.cat((a[rows], b[drawn])) for a, b in zip(normal, odd, strict=True))
-            truth = torch.cat((torch.zeros(len(rows)), torch.ones(half)))
+            drawn = [torch.randint(0, len(one[0]), (each,)) for one in odd]
+            seen, shown = (
+                torch.cat(
+                    (normal[part][rows], *(one[part][some] for one, some in zip(odd, drawn, strict=True)))
+                )
+                for part in range(2)
+            )
+            truth = torch.cat((torch.zeros(len(rows)), torch.ones(each * len(odd))))
             _step(detector.head, tell(detector.head(seen, shown), truth), optimiser, schedule)
         progress((epoch + 1) / settings.head_epochs)
     detector.head.eval()

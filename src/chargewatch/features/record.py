@@ -91,12 +91,12 @@ class SessionRecord:
         least_wh = self.thresholds.tolerance_kwh * WH_PER_KWH
         return tolerance_wh(self.register.value, self.resolution_wh, least_wh)
 
-    @property
+    @cached_property
     def most_w(self) -> float:
         """The most power that could be delivered."""
         return most_power_w(self.rated_power_w, self.thresholds)
 
-    @property
+    @cached_property
     def grain_wh(self) -> float:
         """What the register may hide between two of its readings: ``tol``, and its steps as far as seen."""
         return max(self.tolerance_wh, self.resolution_wh)
