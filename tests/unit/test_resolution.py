@@ -14,11 +14,13 @@ STEPS_WH = tuple(step / 1000.0 for step in STEPS_MWH)
 
 
 def together(sessions: list[list[float]], coarsest_wh: float = 1000.0) -> list[float]:
-    """The resolutions of all sessions at once."""
+    """The resolutions of all sessions at once, with one more: a single session goes the way of ``resolution_wh``."""
+    sessions = [*sessions, [1.0, 2.0]]
     milli = np.array([round(v * 1000) for values in sessions for v in values], np.int64)
     offsets = np.array([0, *accumulate(map(len, sessions))])
     found = resolutions_mwh(milli, offsets, round(coarsest_wh * 1000))
-    return [step / 1000.0 for step in found.tolist()]
+    assert found[-1] == 1000
+    return [step / 1000.0 for step in found.tolist()[:-1]]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +141,12 @@ def test_any_step_from_any_offset_is_found(drawn: tuple[float, list[float], bool
 def test_many_at_once_are_as_each_alone_and_as_the_twin_says(sessions: list[list[float]]) -> None:
     alone = [resolution_wh(values) for values in sessions]
     assert together(sessions) == alone
+    assert together([]) == []
+    for values in sessions[:2]:
+        milli = np.array([round(v * 1000) for v in values], np.int64)
+        assert resolutions_mwh(milli, np.array([0, len(values)])).tolist() == [
+            round(resolution_wh(values) * 1000)
+        ]
     assert alone == [twin.resolution_of([(0.0, v) for v in values]) for values in sessions]
 
 

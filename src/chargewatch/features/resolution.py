@@ -37,21 +37,36 @@ def resolution_wh(values: Sequence[float], coarsest_wh: float = 1000.0) -> float
     of another precision. Two of the rises must differ by just that much: one that rises as much at every reading
     shows how evenly is charged, and no step.
     """
-    milli = [_denoised(round(v * _MWH_PER_WH)) for v in values]
-    decimal = _largest(_DECADES_MWH, math.gcd(*milli), coarsest_wh)
-    between = milli[1:-1]
-    moves = [b - a for a, b in pairwise(between)]
+    return _resolution_mwh([round(v * _MWH_PER_WH) for v in values], coarsest_wh * _MWH_PER_WH) / _MWH_PER_WH
+
+
+def _resolution_mwh(mwh: Sequence[int], coarsest_mwh: float) -> int:
+    divisor = math.gcd(*mwh)
+    if divisor % _MWH_PER_WH:
+        mwh = [_denoised(m) for m in mwh]
+        divisor = math.gcd(*mwh)
+    decimal = _largest(_DECADES_MWH, divisor, coarsest_mwh)
+    between = mwh[1:-1]
+    for moves in (_steps(between[:_TELLING]), _steps(between)):
+        divisor = math.gcd(*moves)
+        step = decimal if divisor == decimal else _largest(STEPS_MWH, divisor, coarsest_mwh)
+        if step <= decimal:
+            return decimal
     rises = sorted({m for m in moves if m >= 0})
-    apart = min((b - a for a, b in pairwise(rises)), default=0)
-    if not apart or math.gcd(*moves) != apart:
-        return decimal
-    return max(decimal, _largest(STEPS_MWH, apart, coarsest_wh))
+    apart = min(_steps(rises), default=0)
+    return step if apart and apart == divisor else decimal
 
 
-def _largest(sizes_mwh: Sequence[int], divisor_mwh: int, coarsest_wh: float) -> float:
-    """Returns the largest of some sizes that divides the divisor, in Wh; the finest where none does."""
-    fitting = (s for s in sizes_mwh if s <= coarsest_wh * _MWH_PER_WH and divisor_mwh % s == 0)
-    return max(fitting, default=_FINEST_MWH) / _MWH_PER_WH
+def _steps(values: Sequence[int]) -> list[int]:
+    return [b - a for a, b in pairwise(values)]
+
+
+def _largest(sizes_mwh: Sequence[int], divisor_mwh: int, coarsest_mwh: float) -> int:
+    """Returns the largest of some sizes that divides the divisor; the finest where none does."""
+    for size in reversed(sizes_mwh):
+        if size <= coarsest_mwh and divisor_mwh % size == 0:
+            return size
+    return _FINEST_MWH
 
 
 def _denoised(mwh: int) -> int:
@@ -72,6 +87,8 @@ def resolutions_mwh(mwh: Integers, offsets: Integers, coarsest_mwh: int = _COARS
     The register of session s are the values ``offsets[s]:offsets[s + 1]`` of ``mwh``, in order of time, each within
     ±4e18. Without a value it is ``coarsest_mwh``.
     """
+    if len(offsets) == 2:
+        return np.array([_resolution_mwh(mwh.tolist(), coarsest_mwh)])
     milli = _all_denoised(mwh)
     resolution = _decimals(milli, offsets, coarsest_mwh)
     every = np.arange(len(resolution))
