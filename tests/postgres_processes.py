@@ -44,6 +44,15 @@ def postmaster(folder: Path) -> int:
     return pid
 
 
+def checkpointer(folder: Path) -> int:
+    """One of its processes that lives as long as the postmaster."""
+    for pid, process in processes(folder).items():
+        with suppress(psutil.Error):
+            if "checkpointer" in " ".join(process.cmdline()):
+                return pid
+    raise AssertionError("no checkpointer")
+
+
 @contextmanager
 def frozen(*pids: int) -> Iterator[None]:
     """These processes stand still while the block runs. It begins when all their threads do."""
