@@ -17,9 +17,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(POLL_S)
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     """Returns when the condition holds; other tasks of the loop go on meanwhile."""
     deadline = time.monotonic() + PATIENCE_S
-    while not await condition():
+    while not (await holds if isinstance(holds := condition(), Awaitable) else holds):
         assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s"
         await asyncio.sleep(POLL_S)

@@ -27,13 +27,22 @@ from chargewatch.server.db.embedded import EmbeddedPostgres
 from chargewatch.server.db.secret_key import load_secret_key
 from chargewatch.server.settings import load_settings
 from chargewatch.server.tenants.keys import new_key
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 KEY = new_key()
-PATIENCE_S = 60.0
 LARGEST_RSS = 300 * 1000 * 1000
-READY_WITHIN_S = 3.0
+#: On a busy machine many times slower than the one that `make bench` speaks of.
+READY_WITHIN_S = 10.0
+PROGRAM = "from chargewatch.cli.app import main; main()"
+#: SIGTERM leaves enough time to look around before the port closes.
+WITH_LONG_NOTICE = f"""
+from functools import partial
+from chargewatch.server import process
+process.StopTimes = partial(process.StopTimes, notice_s=5.0)
+{PROGRAM}
+"""
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -42,14 +51,8 @@ def environment(**settings: str) -> dict[str, str]:
     return plain | {"CHARGEWATCH_BOOTSTRAP_API_KEY": KEY} | settings
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [
-        sys.executable,
-        "-c",
-        "from chargewatch.cli.app import main; main()",
-        "serve",
-        *map(str, arguments),
-    ]
+def command(*arguments: str | Path, program: str = PROGRAM) -> list[str]:
+    return [sys.executable, "-c", program, "serve", *map(str, arguments)]
 
 
 class Service:
@@ -59,6 +62,7 @@ class Service:
         self,
         folder: Path,
         *arguments: str,
+        program: str = PROGRAM,
         wrapper: Sequence[str] = (),
         log_folder: Path | None = None,
         **settings: str,
@@ -69,7 +73,7 @@ class Service:
         began = time.perf_counter()
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [*wrapper, *command("--data-dir", folder, "--port", "0", *arguments)],
+                [*wrapper, *command("--data-dir", folder, "--port", "0", *arguments, program=program)],
                 env=environment(**settings),
                 cwd=folder.parent,
                 stdout=subprocess.PIPE,
@@ -140,8 +144,8 @@ def session(session_id: str, readings: int = 3) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Service]:
-    service = Service(folder, *arguments, **settings)
+def serving(folder: Path, *arguments: str, program: str = PROGRAM, **settings: str) -> Iterator[Service]:
+    service = Service(folder, *arguments, program=program, **settings)
     try:
         yield service
     finally:
@@ -160,8 +164,8 @@ def refused(*arguments: str | Path, **settings: str) -> str:
     return done.stderr
 
 
-def eventually(check: Callable[[], bool], patience_s: float = 20.0) -> bool:
-    deadline = time.monotonic() + patience_s
+def eventually(check: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
     while not check():
         if time.monotonic() > deadline:
             return False
@@ -221,17 +225,19 @@ def test_sigterm_fails_readiness_and_finishes_what_is_in_flight(folder: Path) ->
         f"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    with serving(folder) as service, socket.create_connection(service.address, PATIENCE_S) as connection:
+    with (
+        serving(folder, program=WITH_LONG_NOTICE) as service,
+        socket.create_connection(service.address, PATIENCE_S) as connection,
+    ):
         connection.sendall(head.encode() + body[:20])
         time.sleep(0.2)
         service.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: service.client.get("/readyz").status_code == 503)
         answer = service.client.get("/readyz")
         assert (answer.status_code, answer.json()["checks"]["draining"]) == (503, "the process is stopping")
         assert answer.headers["connection"] == "close"
         assert service.push("after-the-notice").session_id == "after-the-notice"
-        time.sleep(1.5)  # the port is closed by now
-        with pytest.raises(OSError):
-            socket.create_connection(service.address, 1).close()
+        assert eventually(lambda: _is_closed(service.address))
         assert service.process.poll() is None
         connection.sendall(body[20:])
         received = b""
@@ -243,6 +249,14 @@ def test_sigterm_fails_readiness_and_finishes_what_is_in_flight(folder: Path) ->
     with serving(folder) as service:
         assert service.api.get_session("in-flight").session_id == "in-flight"
         assert service.api.get_session("after-the-notice").session_id == "after-the-notice"
+
+
+def _is_closed(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, PATIENCE_S).close()
+    except ConnectionError:
+        return True
+    return False
 
 
 def test_a_taken_port_is_refused(folder: Path) -> None:
@@ -378,7 +392,7 @@ def test_sighup_replaces_the_processes_without_losing_a_call(folder: Path) -> No
         statuses: list[int] = []
         with calling(service, statuses):
             service.process.send_signal(signal.SIGHUP)
-            assert eventually(lambda: "processes_replaced" in service.log(), 60), service.log()
+            assert eventually(lambda: "processes_replaced" in service.log()), service.log()
         after = {server.pid for server in service.servers()}
         assert len(after) == 2
         assert not before & after
@@ -399,7 +413,7 @@ def test_a_replacement_that_cannot_start_leaves_the_others_alone(tmp_path: Path)
         assert service.post("still-there").status_code == 200
         (tmp_path / ".env").unlink()
         service.process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: "processes_replaced" in service.log(), 60), service.log()
+        assert eventually(lambda: "processes_replaced" in service.log()), service.log()
         assert not before & {server.pid for server in service.servers()}
         assert service.post("and-still").status_code == 200
 
