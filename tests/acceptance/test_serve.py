@@ -27,6 +27,7 @@ from chargewatch.server.db.embedded import EmbeddedPostgres
 from chargewatch.server.db.secret_key import load_secret_key
 from chargewatch.server.settings import load_settings
 from chargewatch.server.tenants.keys import new_key
+from tests.made_database import put_into
 from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -39,7 +40,7 @@ PROGRAM = "from chargewatch.cli.app import main; main()"
 #: SIGTERM leaves enough time to look around before the port closes.
 WITH_LONG_NOTICE = f"""
 from functools import partial
-from chargewatch.server import process
+from chargewatch.server import process, supervisor
 process.StopTimes = partial(process.StopTimes, notice_s=5.0)
 {PROGRAM}
 """
@@ -69,6 +70,8 @@ class Service:
     ) -> None:
         """``wrapper`` is a command that runs the service in its own place; ``settings`` are environment variables."""
         self.folder = folder
+        if not wrapper and "CHARGEWATCH_DATABASE_URL" not in settings:
+            put_into(folder)
         self.log_file = (log_folder or folder.parent) / f"{folder.name}.{time.monotonic_ns()}.log"
         began = time.perf_counter()
         with self.log_file.open("wb") as log:
@@ -183,6 +186,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_service_from_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     with serving(tmp_path / "data", "--no-worker") as service:
         assert re.fullmatch(r"chargewatch is ready: http://127\.0\.0\.1:\d+\n", service.ready_line)
         answer = service.client.get("/readyz")
@@ -191,7 +195,7 @@ def test_a_service_from_an_empty_folder(tmp_path: Path) -> None:
         assert service.client.get("/healthz").json() == {"status": "ok"}
         assert service.push("sess-1").session_id == "sess-1"
         assert service.api.list_sessions(status="all").total == 1
-        assert httpx.get(service.url + "/v1/sessions", trust_env=False).status_code == 401
+        assert httpx.get(service.url + "/v1/sessions", timeout=PATIENCE_S, trust_env=False).status_code == 401
         rss = psutil.Process(service.process.pid).memory_info().rss
         print(f"RSS of the API process: {rss / 1e6:.0f} MB")
         assert rss < LARGEST_RSS
@@ -341,7 +345,9 @@ def test_two_processes_share_the_work_and_outlive_a_crash_and_a_replacement(fold
 def _fresh_call(service: Service) -> int:
     """A call on a connection of its own; the crash took those of its process along."""
     headers = {"Authorization": f"Bearer {KEY}"}
-    return httpx.get(service.url + "/v1/sessions", headers=headers, trust_env=False).status_code
+    return httpx.get(
+        service.url + "/v1/sessions", headers=headers, timeout=PATIENCE_S, trust_env=False
+    ).status_code
 
 
 def _replace_one_under_load(service: Service) -> None:
@@ -363,7 +369,9 @@ def calling(service: Service, statuses: list[int]) -> Iterator[None]:
     done = threading.Event()
 
     def keep_calling() -> None:
-        with httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as client:
+        with httpx.Client(
+            headers={"Authorization": f"Bearer {KEY}"}, timeout=PATIENCE_S, trust_env=False
+        ) as client:
             while not done.is_set():
                 statuses.append(client.get(service.url + "/v1/sessions").status_code)
 
@@ -380,7 +388,7 @@ def calling(service: Service, statuses: list[int]) -> Iterator[None]:
 def _answering(service: Service) -> int:
     """How many processes have answered a call by now."""
     for _ in range(10):
-        httpx.get(service.url + "/healthz", trust_env=False)
+        httpx.get(service.url + "/healthz", timeout=PATIENCE_S, trust_env=False)
     started = [line for line in service.lines() if line["event"] == "Application startup complete."]
     return len(started)
 

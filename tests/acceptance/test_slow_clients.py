@@ -87,8 +87,19 @@ async def push_all(service: Service, bodies: list[bytes], headers: dict[str, str
     normal = NormalClient(*service.address)
     calling = asyncio.create_task(normal.run())
     async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S, trust_env=False) as client:
-        pushes = [client.post("/v1/sessions", content=body, headers=headers) for body in bodies]
-        answers = await asyncio.gather(*pushes)
+
+        async def push(body: bytes) -> int:
+            """On a slow machine some are asked to come back; they do."""
+            told: list[int] = []
+
+            async def is_judged() -> bool:
+                told.append((await client.post("/v1/sessions", content=body, headers=headers)).status_code)
+                return told[-1] != 503
+
+            await until(is_judged)
+            return told[-1]
+
+        statuses = await asyncio.gather(*map(push, bodies))
     await until(lambda: len(normal.seconds) > 20 or calling.done())
     calling.cancel()
     await asyncio.gather(calling, return_exceptions=True)
@@ -97,7 +108,7 @@ async def push_all(service: Service, bodies: list[bytes], headers: dict[str, str
     assert len(normal.seconds) > 20
     assert set(normal.statuses) == {200}
     assert p95_ms < MOST_P95_MS * BUSY
-    return [answer.status_code for answer in answers]
+    return statuses
 
 
 @pytest.mark.parametrize("compressed", [False, True])
