@@ -54,8 +54,8 @@ class SlowClient:
 
     async def run(self) -> None:
         """Ends when the server has closed the connection."""
+        began = time.perf_counter()  # before the server can have begun to count
         reader, writer = await asyncio.open_connection(self._host, self._port)
-        began = time.perf_counter()
         dripping = asyncio.create_task(self._drip(writer))
         try:
             with contextlib.suppress(ConnectionError):

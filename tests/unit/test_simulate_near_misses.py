@@ -155,6 +155,14 @@ def tiny_delivery(_: SimulatedSession, s: Seen) -> bool:
     return 0.1 <= s.delivered(0, len(s.at) - 1) < 0.5 and s.at[-1] < 3600
 
 
+def warming_battery(session: SimulatedSession, s: Seen) -> bool:
+    peak = max(s.power)
+    first = next(i for i, p in enumerate(s.power) if p > 0.05 * peak)
+    climb = s.power[first + 1 : s.power.index(peak) + 1]
+    rises = all(b >= 0.97 * a for a, b in pairwise(climb))
+    return session.rated_power_kw >= 20 and len(climb) >= 4 and climb[0] < 0.8 * peak and rises
+
+
 def late_readings(session: SimulatedSession, s: Seen) -> bool:
     times = [r.timestamp for r in session.readings]
     return times != sorted(times) and not falls(s)
@@ -258,6 +266,15 @@ def losses_to_the_car(session: SimulatedSession, s: Seen) -> bool:
 def current_off(session: SimulatedSession, s: Seen) -> bool:
     names = {r.measurand for r in session.readings}
     return {"Current.Import", "Voltage", REGISTER} <= names and s.power is not None and not falls(s)
+
+
+def odd_steps_alone(_: SimulatedSession, s: Seen) -> bool:
+    stands = max(s.at[_last_equal(s, i)] - s.at[i] for i in range(len(s.at)))
+    return s.step in (0.125, 0.2, 0.25, 0.4, 0.5, 0.6) and stands >= 120
+
+
+def odd_steps_beside_power(session: SimulatedSession, s: Seen) -> bool:
+    return odd_steps_alone(session, s) and 1.3 < max(s.power) < 3.6
 
 
 CHECKS: dict[str, Check] = {

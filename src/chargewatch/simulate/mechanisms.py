@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from chargewatch.simulate.catalogue import LOOK_ALIKES, MECHANISMS
+from chargewatch.simulate.catalogue import LOOK_ALIKES, MECHANISMS, UNSEEN_MECHANISMS
 from chargewatch.simulate.faults import Mechanism
 from chargewatch.simulate.plans import Plan, draw_plan
+from chargewatch.simulate.rare_normals import RARE_NORMALS
 from chargewatch.simulate.records import Kind
 from chargewatch.simulate.stations import Needs, draw_station
 
@@ -78,8 +79,8 @@ NORMAL_BEHAVIOUR: Final = (
     ),
     Behaviour(
         "cold batteries that start low",
-        ("behaviour._dc_visit",),
-        (),
+        ("behaviour._dc_visit", "near_misses._warming_battery"),
+        ("warming_battery",),
         lambda p: p.visit.warm_up is not None,
     ),
     Behaviour("full cars plugged in", ("near_misses._full_at_start",), ("full_at_start",), None),
@@ -118,13 +119,15 @@ NORMAL_BEHAVIOUR: Final = (
 
 
 def mechanism_table() -> str:
-    """Returns a Markdown table: each mechanism of each category, then the near-misses, in their order."""
+    """Returns a Markdown table: each mechanism of each category, near-misses, and what is made by name alone."""
     rows = [
         _row(str(category), mechanism)
         for category, mechanisms in MECHANISMS.items()
         for mechanism in mechanisms
     ]
     rows += [_row("near-miss", mechanism) for mechanism in LOOK_ALIKES]
+    rows += [_row("unseen odd shape", mechanism) for mechanism in UNSEEN_MECHANISMS]
+    rows += [_row("unseen normal", mechanism) for mechanism in RARE_NORMALS]
     return "\n".join(("| of | mechanism | held out | the station must |", "|---|---|---|---|", *rows))
 
 
