@@ -18,6 +18,9 @@ from chargewatch.simulate import FAULTS, NEAR_MISSES, Label, SimulatedSession, s
 from tests.sessions import RULES_ONLY
 
 NORMALS, NEAR_MISSES_EACH, FAULTS_EACH = 600, 20, 40
+#: Of the quiet ones, as many as a run of the suite has time for; all of them in ``make soak``.
+FEWER_NORMALS, FEWER_NEAR_MISSES_EACH = 300, 10
+soak = pytest.mark.soak
 NEAR_MISS_SEED, FAULT_SEED = 1_000_000, 2_000_000
 #: Its label holds several stands of the register; what is found is one of them.
 SEVERAL_IN_ONE = ("stuck_intermittently",)
@@ -104,7 +107,9 @@ def share_covered(label: Label, span: TimeRange) -> float:
     return min(1.0, max(0.0, common.total_seconds() + 1.0) / seconds)
 
 
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize(
+    "part", [pytest.param(p, marks=soak if p * 100 >= FEWER_NORMALS else ()) for p in range(NORMALS // 100)]
+)
 def test_normal_sessions_stay_quiet(part: int) -> None:
     """Measured: 0 of 6,000."""
     sessions = [simulate_session(seed) for seed in range(part * 100, part * 100 + 100)]
@@ -115,9 +120,10 @@ def test_normal_sessions_stay_quiet(part: int) -> None:
 
 
 @pytest.mark.parametrize("name", NEAR_MISSES)
-def test_near_misses_stay_quiet(name: str) -> None:
+@pytest.mark.parametrize("count", [FEWER_NEAR_MISSES_EACH, pytest.param(NEAR_MISSES_EACH, marks=soak)])
+def test_near_misses_stay_quiet(name: str, count: int) -> None:
     """Measured: 0 of 200 of each kind."""
-    sessions = near_misses(name)
+    sessions = near_misses(name, count)
     alarms = [
         (s.session_id, categories(v)) for s, v in zip(sessions, judge(sessions), strict=True) if categories(v)
     ]
