@@ -5,6 +5,7 @@ near-misses and odd shapes must show nothing.
 """
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -126,14 +127,29 @@ def test_a_visible_fault_is_what_its_definition_says(category: Category, mechani
         session = simulate_session(seed, fault=category, mechanism=mechanism)
         found = energy_anomalies(session)
         assert {c for c, _, _ in found} <= {category}, (seed, found[:3])
-        (label,), ((start, end),) = session.labels, seconds(session)
-        assert (label.category, label.mechanism) == (category, mechanism)
-        assert start <= end
-        if label.visible:
-            visible += 1
-            assert {label.start, label.end} <= {r.timestamp for r in session.readings}
-            assert any(a <= end and start <= b for _, a, b in found), (seed, start, end, found[:3])
+        assert len(session.labels) == 1 or mechanism == "several_jumps"
+        for label, (start, end) in zip(session.labels, seconds(session), strict=True):
+            assert (label.category, label.mechanism) == (category, mechanism)
+            assert start <= end
+            if label.visible:
+                assert {label.start, label.end} <= {r.timestamp for r in session.readings}
+                assert any(a <= end and start <= b for _, a, b in found), (seed, start, end, found[:3])
+        visible += any(label.visible for label in session.labels)
     assert visible >= 5
+
+
+def test_each_of_several_jumps_has_its_label() -> None:
+    """A jump is shown by the readings before and after it; between two jumps nothing is wrong."""
+    several = 0
+    for seed in range(12):
+        session = simulate_session(seed, fault=Category.ENERGY_SPIKE, mechanism="several_jumps")
+        s, spans = seen(session), seconds(session)
+        jumps = [(a, b) for _, a, b in spikes(session, s)]
+        assert all(any(start <= a and b <= end for start, end in spans) for a, b in jumps), seed
+        assert all(a < b for (_, a), (b, _) in pairwise(spans))
+        assert sum(sum(start <= at <= end for at in s.at) for start, end in spans) <= 2 * len(jumps)
+        several += len(spans) > 1
+    assert several >= 6
 
 
 @pytest.mark.parametrize(("category", "mechanism"), MECHANISMS)
