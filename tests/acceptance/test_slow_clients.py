@@ -22,8 +22,10 @@ MOST_P95_MS = 500.0
 BUSY = 5
 MOST_GROWTH = 64 * MIB
 LATE_S = 2.0
-HEADER_DEADLINE_S = 1.0
+HEADER_DEADLINE_S = 2.0
 BODY_DEADLINE_S = 2.0
+#: Of each kind, beside other tests: the head of each must be read before its deadline.
+FEWER_SOCKETS = 100
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def check(figures: Figures, header_deadline_s: float, body_deadline_s: float, sl
 
 
 def test_slow_clients_are_cut_while_others_are_answered(service: Service) -> None:
-    figures = asyncio.run(measure(service, SOCKETS, patience_s=2 * PATIENCE_S))
+    figures = asyncio.run(measure(service, FEWER_SOCKETS, patience_s=2 * PATIENCE_S))
     check(figures, HEADER_DEADLINE_S, BODY_DEADLINE_S, slower=BUSY)
 
 
@@ -90,16 +92,14 @@ async def push_all(service: Service, bodies: list[bytes], headers: dict[str, str
 
         async def push(body: bytes) -> int:
             """On a slow machine some are asked to come back; they do."""
-            told: list[int] = []
+            while True:
+                answer = await client.post("/v1/sessions", content=body, headers=headers)
+                if answer.status_code != 503:
+                    return answer.status_code
+                await asyncio.sleep(0.2)
 
-            async def is_judged() -> bool:
-                told.append((await client.post("/v1/sessions", content=body, headers=headers)).status_code)
-                return told[-1] != 503
-
-            await until(is_judged)
-            return told[-1]
-
-        statuses = await asyncio.gather(*map(push, bodies))
+        async with asyncio.timeout(5 * PATIENCE_S):
+            statuses = await asyncio.gather(*map(push, bodies))
     await until(lambda: len(normal.seconds) > 20 or calling.done())
     calling.cancel()
     await asyncio.gather(calling, return_exceptions=True)
