@@ -28,6 +28,7 @@ from chargewatch.simulate.odd_signals import SIGNAL_MECHANISMS
 from chargewatch.simulate.rare_normals import RARE_NORMALS
 from chargewatch.simulate.register_faults import DECREASE_MECHANISMS
 from chargewatch.simulate.register_near_misses import REGISTER_NEAR_MISSES
+from chargewatch.simulate.restless_normals import RESTLESS_NORMALS
 from chargewatch.simulate.spike_faults import SPIKE_MECHANISMS
 from chargewatch.simulate.stations import Station, meets
 from chargewatch.simulate.step_near_misses import STEP_NEAR_MISSES
@@ -52,6 +53,7 @@ LOOK_ALIKES: Final[tuple[Mechanism, ...]] = (
     *ELECTRICAL_NEAR_MISSES,
     *ENERGY_NEAR_MISSES,
     *STEP_NEAR_MISSES,
+    *RESTLESS_NORMALS,
 )
 
 UNSEEN_MECHANISMS: Final[tuple[Mechanism, ...]] = (*CONTROL_MECHANISMS, *SIGNAL_MECHANISMS)
