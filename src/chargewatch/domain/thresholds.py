@@ -119,18 +119,18 @@ class ShadeThresholds(NamedTuple):
     # how much evidence a type needs, and how little supports a type once another has shown that something is wrong
     evidence_site: float = 7.0
     evidence_connector: float = 8.5
-    evidence_count: float = 6.0
-    evidence_zero: float = 6.0
-    evidence_power: float = 6.0
+    evidence_count: float = 7.0
+    evidence_zero: float = 7.5
+    evidence_power: float = 7.5
     evidence_drift: float = 8.0
-    evidence_energy: float = 6.0
-    supporting_share: float = 0.5
+    evidence_energy: float = 7.5
+    supporting_share: float = 0.35
     false_discoveries: float = 0.2
     # learning
     learning_days: int = 14
     learning_sessions: int = 20
     episode_gap_days: int = 2
-    relearn_after_days: int = 60
+    relearn_after_days: int = 90
     late_days: int = 7
 
 

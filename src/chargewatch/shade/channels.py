@@ -15,10 +15,11 @@ from chargewatch.shade.expectation import Expectation
 from chargewatch.shade.forecast import Forecast
 from chargewatch.shade.silence import ConnectorSilence, StationSilence
 
-_HEADROOM: Final = 1.25  # evidence beyond this multiple of the limit is not kept
+_HEADROOM: Final = 1.5  # evidence beyond this multiple of the limit is not kept
 _CAUTION: Final = (
     0.7  # standard errors by which an expectation is lowered before anything is held against a station
 )
+_MEAN_POWER: Final = 1.5  # what evidence from mean power is divided by: it wanders with how long cars stay
 _AT: Final = {kind: number for number, kind in enumerate(TYPES)}
 
 
@@ -111,7 +112,8 @@ class Channels:
         mean, variance = forecast.log_power, forecast.log_power_variance
         wander = self._wander["power"]
         shifts = np.log(evidence_of.POWER_LEFT)
-        nats = evidence_of.shift_nats(log_power, count, mean, variance, shifts) / wander.factor()
+        doubt = wander.factor() * np.where(self._expectation.tells_peaks(), 1.0, _MEAN_POWER)
+        nats = evidence_of.shift_nats(log_power, count, mean, variance, shifts) / doubt
         self._power.add(row, nats, log_power - count * mean, count, active)
         longer = days.log_duration[row] - count * forecast.log_duration
         self._duration.add(row, nats, longer, count, active)

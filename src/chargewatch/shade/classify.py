@@ -83,7 +83,7 @@ def judge(evidence: Evidence, tested: Flags, thresholds: ShadeThresholds) -> Jud
     supported = nats >= np.where(_BY_ODDS[:, None], 1.0, thresholds.supporting_share) * limits
     first = np.argmax(supported | found, axis=0)
     kind = np.where(wrong, first, NONE).astype(np.int8)
-    strength = np.max(evidence.nats / limits, axis=0)
+    strength = np.max(nats / limits, axis=0)
     score = strength / (1.0 + strength)
     score = np.where(wrong, np.maximum(score, 0.5), np.minimum(score, 0.499))
     column = np.arange(nats.shape[1])

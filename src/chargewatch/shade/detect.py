@@ -24,11 +24,6 @@ from chargewatch.shade.sites import Sites, site_numbers
 LEARNING_LAG: Final = 12
 _LOW, _HIGH = 0.05, 0.95
 _SITE: Final = place_of(StationAnomaly.SITE_DROP)
-_SILENT: Final = frozenset(
-    place_of(kind)
-    for kind in (StationAnomaly.SITE_DROP, StationAnomaly.STATION_SILENT, StationAnomaly.CONNECTOR_SILENT)
-)
-
 Told = Callable[[int], None]
 
 
@@ -211,9 +206,8 @@ class _Watch:
             self._findings.append(Finding(row, chosen, part, self._channels.connectors.of_connectors()))
 
     def _relearn(self, row: int, verdict: Judgement) -> None:
-        """What lasted for so long is how the station is now; a station that is silent stays reported."""
-        silent = np.isin(verdict.kind, list(_SILENT))
-        long = (self._since >= 0) & (row - self._since >= self._limits.relearn_after_days) & ~silent
+        """What lasted for so long is how the station is now; it learns again."""
+        long = (self._since >= 0) & (row - self._since >= self._limits.relearn_after_days)
         long &= verdict.kind != NONE
         if long.any():
             self._expectation.forget(long)

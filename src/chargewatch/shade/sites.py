@@ -12,7 +12,7 @@ from chargewatch.shade.expectation import by_group
 from chargewatch.shade.forecast import Forecast
 
 _TOGETHER: Final = 0.03  # dispersion that the stations of a site share (weather, streets)
-_HEADROOM: Final = 1.25
+_HEADROOM: Final = 1.5
 _LEAST_DUE: Final = 0.5  # sessions that a station must have been due to count as fallen
 
 
