@@ -1,7 +1,7 @@
 """SHADE over sessions of many time zones: each zone is a fleet of its own."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -9,11 +9,11 @@ from chargewatch.domain.thresholds import DEFAULT_SHADE_THRESHOLDS, ShadeThresho
 from chargewatch.shade.arrays import Integers
 from chargewatch.shade.days import day_line, station_days
 from chargewatch.shade.detect import Replay, replay
-from chargewatch.shade.local_days import date_of, day_number, local_seconds, zone_of
+from chargewatch.shade.local_days import DAY_S, local_seconds, zone_of
 from chargewatch.shade.sessions import Sessions, repaired, rows_of
 
 #: Times before this are those of clocks that were never set: 2000-01-02, as the contract has it.
-CLOCKS_FROM_S = day_number(date_of(10_958)) * 86_400
+CLOCKS_FROM_S: Final = 10_958 * DAY_S
 
 
 class ZoneReplay(NamedTuple):
@@ -54,6 +54,26 @@ def replay_all(
             yield ZoneReplay(stations, replay(station_days(line, first, last), thresholds, told))
 
 
-def local_day(utc_s: float, timezone: str) -> int:
-    """Returns the day number of an instant in a time zone."""
-    return int(local_seconds(np.array([utc_s]), zone_of(timezone))[0] // 86_400)
+def last_local_day(sessions: Sessions, latest_s: float = np.inf) -> int:
+    """Returns the latest local day on which a session counts, over all time zones.
+
+    Args:
+        sessions: as they came; at least one of them.
+        latest_s: sessions that ended (began, where no end is known) after this are left out; seconds since 1970.
+    """
+    usable = repaired(sessions)
+    instants = np.where(np.isnan(usable.end_s), usable.start_s, usable.end_s)
+    instants = np.where(instants <= latest_s, instants, -np.inf)
+    latest: dict[str, float] = {}
+    for number in np.unique(usable.station):
+        zone = usable.stations[int(number)].timezone
+        latest[zone] = -np.inf
+    zones = np.array([station.timezone for station in usable.stations])[usable.station]
+    for name in latest:
+        latest[name] = float(instants[zones == name].max(initial=-np.inf))
+    days = [
+        int(local_seconds(np.array([instant]), zone_of(name))[0] // DAY_S)
+        for name, instant in latest.items()
+        if np.isfinite(instant)
+    ]
+    return max(days, default=0)
