@@ -9,6 +9,7 @@ alarms, one episode a station-year in the quiet run, each with the threshold tha
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -45,7 +46,7 @@ AS_IT_IS: Final = "SHADE, as it is"
 SHADE: Final = "SHADE"
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """What became of a fault: days until an episode opened (NaN: never within 60 days), and as what it was named."""
 
     kind: StationAnomaly
@@ -54,7 +55,7 @@ class Outcome(NamedTuple):
     named: str | None
 
 
-class MethodResult(NamedTuple):
+class MethodResult(msgspec.Struct, frozen=True):
     """One method on one set.
 
     Args:
@@ -74,7 +75,7 @@ class MethodResult(NamedTuple):
     naive_error: float
 
 
-class SetResult(NamedTuple):
+class SetResult(msgspec.Struct, frozen=True):
     """All methods on one set."""
 
     name: str

@@ -88,14 +88,10 @@ class Accumulator:
 
 
 class Wander:
-    """How much more residuals wander over a week than independent ones would; shrunk to the fleet.
-
-    Regular drivers make stations that wander less than chance; of that at most ``_LEAST`` is believed.
-    """
+    """How much more residuals wander over a week than independent ones would, at least 1; shrunk to the fleet."""
 
     _WEEK: Final = 0.85
     _MEMORY: Final = half_life(120.0)
-    _LEAST: Final = 0.7
     _OWN: Final = 60.0  # days that weigh as much as the fleet
 
     def __init__(self, stations: int) -> None:
@@ -114,7 +110,7 @@ class Wander:
         """Returns the factor of each station."""
         fleet = (float(np.cumsum(self._ratio)[-1]) + 1.3 * 100.0) / (float(np.cumsum(self._days)[-1]) + 100.0)
         own = (self._ratio + self._OWN * fleet) / (self._days + self._OWN)
-        return np.maximum(own, self._LEAST)
+        return np.maximum(own, 1.0)
 
 
 def count_nats(sessions: Floats, expected: Floats, dispersion: Floats) -> Floats:
