@@ -76,8 +76,8 @@ def read_set(file: Path, wanted: RealSet) -> StationSessions:
     )
     instants = np.where(np.isnan(sessions.end_s), sessions.start_s, sessions.end_s)
     order = np.argsort(instants, kind="stable")
-    late = (instants >= wanted.until_s) | (sessions.start_s >= wanted.until_s)
-    return sessions.rows(order[~late[order]])
+    usable = (instants < wanted.until_s) & ~(sessions.start_s >= wanted.until_s)  # false without any time
+    return sessions.rows(order[usable[order]])
 
 
 def _texts(table: pa.Table, column: str, missing: str) -> list[str]:

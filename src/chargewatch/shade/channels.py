@@ -15,7 +15,7 @@ from chargewatch.shade.expectation import Expectation
 from chargewatch.shade.forecast import Forecast
 from chargewatch.shade.silence import ConnectorSilence, StationSilence
 
-_HEADROOM: Final = 1.5  # evidence beyond this multiple of the limit is not kept
+_HEADROOM: Final = 2.0  # evidence beyond this multiple of the limit is not kept
 _CAUTION: Final = (
     0.7  # standard errors by which an expectation is lowered before anything is held against a station
 )
