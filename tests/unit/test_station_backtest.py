@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -155,7 +156,9 @@ def test_a_back_test_measures_all_methods_at_the_same_false_alarms(fleet: Statio
     assert all(method.false_alarms <= 1.0 for method in found.methods[1:])
     assert len({len(method.outcomes) for method in found.methods}) == 1
     assert found_in_time(found.methods[0].outcomes).mean() > 0.5
-    tables = list(station_tables(StationReport(1, (found,))))
+    report = StationReport(1, (found,))
+    assert msgspec.json.decode(msgspec.json.encode(report))["sets"][0]["name"] == "simulated"
+    tables = list(station_tables(report))
     assert tables[0].rows[0][0] == AS_IT_IS
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
 

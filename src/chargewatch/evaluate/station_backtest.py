@@ -183,7 +183,7 @@ def run_set(
     """Measures SHADE and its peers on one set of sessions."""
     quiet = _replayed(fleet)
     watched = quiet.watching
-    years = watched.sum() / 365.25
+    years = float(watched.sum()) / 365.25
     seen = _seen(quiet)
     forecasts = {peer: forecaster(seen, None, None) for peer, forecaster in peers.items()}
     told(f"{name}: quiet", int(fleet.size))
