@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from chargewatch.csar2 import exposure
 from chargewatch.csar2.exposure import SPOILT_OF, modulated, spoilt
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
 from chargewatch.evaluate.columns import columns_of
@@ -43,12 +44,32 @@ def sources(normal: SessionTensors, changed: SessionTensors) -> list[int]:
 
 def test_a_spoilt_session_differs_in_one_companion_only(normal: SessionTensors) -> None:
     changed = spoilt(normal, seed=1)
-    assert 0 < len(changed.shown) <= len(normal.shown) // SPOILT_OF
+    assert 0 < len(changed.shown) <= len(COMPANIONS) * (len(normal.shown) // SPOILT_OF)
+    spoilt_places = set()
     for row, source in enumerate(sources(normal, changed)):
         places = np.flatnonzero((normal.values[source] != changed.values[row]).any(axis=1))
         assert len(places) == 1
         assert places[0] in COMPANIONS
+        spoilt_places.add(int(places[0]))
         assert not changed.values[row][~changed.masks[row]].any()
+        highest = {Place.OFFERED: 4.0, Place.DIVERGENCE: 3.0}.get(Place(places[0]), 1.0)
+        assert np.abs(changed.values[row, places[0]]).max() <= highest
+    assert spoilt_places == {int(place) for place in COMPANIONS}
+
+
+def test_the_state_of_charge_stands_leaps_and_takes_another_pace(normal: SessionTensors) -> None:
+    """Ways that only it has: it never falls by them, and by standing it ends where it would have."""
+    rising = np.linspace(0.2, 0.8, 60)
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        stood = rising + exposure._stand_and_leap(rng, rising, 0.0)
+        assert (np.diff(stood) >= 0).all()
+        assert (stood <= rising).all()
+        assert len(np.unique(stood)) <= 60 / 4
+        paced = rising + exposure._another_pace(rng, rising, 0.0)
+        assert (np.diff(paced) > 0).all()
+        assert paced[0] == rising[0]
+        assert abs((paced[-1] - paced[0]) / 0.6 - 1.0) > 0.4
 
 
 def test_a_modulated_session_delivers_less_and_never_as_little_as_in_a_pit(normal: SessionTensors) -> None:

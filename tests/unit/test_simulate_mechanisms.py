@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chargewatch.simulate import FAULTS, HELD_OUT, HELD_OUT_NEAR_MISSES, NEAR_MISSES
+from chargewatch.simulate import FAULTS, HELD_OUT, HELD_OUT_NEAR_MISSES, NEAR_MISSES, UNSEEN, UNSEEN_NORMALS
 from chargewatch.simulate.mechanisms import NORMAL_BEHAVIOUR, Behaviour, behaviour_table, mechanism_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
@@ -24,6 +24,8 @@ def test_each_mechanism_has_a_row_with_its_mark() -> None:
     rows = {(of, name.strip("`")): held_out == "yes" for of, name, held_out, _ in cells(mechanism_table())}
     expected = {(str(c), name): name in HELD_OUT[c] for c, names in FAULTS.items() for name in names}
     expected |= {("near-miss", name): name in HELD_OUT_NEAR_MISSES for name in NEAR_MISSES}
+    expected |= {("unseen odd shape", name): True for name in UNSEEN}
+    expected |= {("unseen normal", name): True for name in UNSEEN_NORMALS}
     assert rows == expected
 
 

@@ -8,8 +8,17 @@ pytest.importorskip("onnx", reason="onnx is not installed (make setup-train)")
 
 from chargewatch.artefacts.folder import Artefact, read_artefact, read_weights, write_artefact  # noqa: E402
 from chargewatch.artefacts.manifest import DataSource  # noqa: E402
+from chargewatch.csar2 import network  # noqa: E402
 from chargewatch.csar2 import train as training  # noqa: E402
-from chargewatch.csar2.network import HIDDEN, Autoencoder, Detector, Head, loss_of, passes  # noqa: E402
+from chargewatch.csar2.network import (  # noqa: E402
+    EVIDENCE,
+    HIDDEN,
+    Autoencoder,
+    Detector,
+    Head,
+    loss_of,
+    passes,
+)
 from chargewatch.csar2.rarity import STRATA  # noqa: E402
 from chargewatch.csar2.shape_model import ShapeModel  # noqa: E402
 from chargewatch.csar2.train import Settings, Trained, TrainingData  # noqa: E402
@@ -19,6 +28,7 @@ from chargewatch.features.channel_table import (  # noqa: E402
     CONTEXT,
     FEATURE_HASH,
     RECONSTRUCTED,
+    Place,
 )
 from chargewatch.features.tensor import SessionTensors  # noqa: E402
 
@@ -168,3 +178,52 @@ def test_a_graph_that_does_not_fit_is_refused(trained: Trained, fault: str) -> N
         graph, message = training.export(detector).replace(b"expected", b"exspects"), "outputs are"
     with pytest.raises(ValueError, match=message):
         ShapeModel(Artefact(trained.manifest, graph), "here")
+
+
+def charge_against_energy(soc: list[float | None], kwh: list[float]) -> tuple[list[float], float]:
+    """The slow twin: how far each state of charge lies from the line over energy, in tenths, and the capacity."""
+    known = [k for k, value in enumerate(soc) if value is not None]
+    first, rise = min(soc[k] for k in known), max(soc[k] for k in known) - min(soc[k] for k in known)
+    from_kwh = min(kwh[k] for k in known)
+    charged = max(kwh[k] for k in known) - from_kwh
+    if rise < 0.015 or charged < 0.5:
+        return [0.0] * len(soc), 0.0
+    line = [first + rise * (kwh[k] - from_kwh) / charged for k in range(len(kwh))]
+    off = [0.0 if s is None else max(min(10.0 * (s - line[k]), 5.0), -5.0) for k, s in enumerate(soc)]
+    return off, float(np.log1p(charged / rise) / 5.0)
+
+
+@pytest.mark.parametrize(
+    ("from_soc", "capacity_kwh", "charged_kwh", "leap"),
+    [(0.2, 60.0, 30.0, 0.0), (0.1, 80.0, 40.0, 0.2), (0.5, 60.0, 0.4, 0.0), (0.5, 900.0, 9.0, 0.0)],
+)
+def test_the_head_sees_the_state_of_charge_against_energy(from_soc, capacity_kwh, charged_kwh, leap) -> None:
+    kwh = np.linspace(0.0, charged_kwh, BUCKETS)
+    soc: list[float | None] = (from_soc + kwh / capacity_kwh).tolist()
+    for k in range(40, 60):
+        soc[k] = None if k % 7 == 0 else min(soc[k] + leap, 1.0)
+    values, masks = torch.zeros(1, len(CHANNELS), BUCKETS), torch.zeros(1, len(CHANNELS), BUCKETS)
+    values[0, Place.SOC] = torch.tensor([0.0 if s is None else s for s in soc])
+    masks[0, Place.SOC] = torch.tensor([float(s is not None) for s in soc])
+    values[0, Place.ENERGY] = torch.tensor(np.log1p(kwh) / 4.0)
+    masks[0, Place.ENERGY] = 1.0
+    off, capacity = charge_against_energy(soc, kwh.tolist())
+    seen = network.charge_against_energy(values, masks)
+    assert np.abs(seen[0, 0].numpy() - np.array(off)).max() < 1e-3
+    assert np.abs(seen[0, 1].numpy() - capacity).max() < 1e-3
+    told = charged_kwh >= 0.5 and max(s for s in soc if s is not None) - from_soc >= 0.015
+    assert (capacity > 0) == told
+    assert (max(abs(x) for x in off) > 0.5) == (leap > 0)
+
+
+def test_the_head_counts_evidence_in_deviations_of_normal_sessions() -> None:
+    head = Head()
+    rng = torch.Generator().manual_seed(1)
+    seen = 3.0 + 2.0 * torch.randn(50, EVIDENCE, BUCKETS, generator=rng)
+    shown = (torch.rand(50, 1, BUCKETS, generator=rng) < 0.5).float()
+    seen = torch.where(shown > 0, seen, torch.tensor(1e3))  # what is not shown does not count
+    head.fit_scale(seen, shown)
+    assert (head.mean - 3.0).abs().max() < 0.2
+    assert (head.deviation - 2.0).abs().max() < 0.2
+    head.fit_scale(torch.ones(5, EVIDENCE, BUCKETS), torch.ones(5, 1, BUCKETS))
+    assert (head.deviation > 0).all()

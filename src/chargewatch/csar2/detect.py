@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from chargewatch.artefacts.folder import read_manifest
 from chargewatch.csar2 import scores, unusual_profile
 from chargewatch.csar2.calibration import ConfidenceModel, Grounds
 from chargewatch.csar2.physics import (
@@ -26,7 +27,7 @@ from chargewatch.csar2.physics import (
     zero_session,
 )
 from chargewatch.csar2.physics.finding import Fact, Finding
-from chargewatch.csar2.shape_model import Outlook, ShapeModel, base_artefact, base_model, telling
+from chargewatch.csar2.shape_model import Outlook, ShapeModel, base_folder, base_model, telling
 from chargewatch.domain.categories import CONCERNS, YIELDS_TO, Category
 from chargewatch.domain.data_quality import DataQualityNote
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
@@ -46,8 +47,9 @@ from chargewatch.features.tensor import SessionTensors, session_tensors
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import ReadingColumns, SessionColumns
 
-MODEL_ID: Final = base_artefact().manifest.model_id
-MODEL_VERSION: Final = base_artefact().manifest.model_version
+_BASE: Final = read_manifest(base_folder())
+MODEL_ID: Final = _BASE.model_id
+MODEL_VERSION: Final = _BASE.model_version
 
 _RULES: Final = (
     kwh_decrease.find,
@@ -62,6 +64,7 @@ _RULES: Final = (
     voltage_out_of_range.find,
     thermal_derating.find,
 )
+_FEW: Final = 1
 _MOST_FACTS: Final = 24  # of an anomaly that was joined from many
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -121,8 +124,9 @@ def detect(
 def judge(batch: SessionBatch, model: ShapeModel, *, gated: bool = True) -> list[Judged]:
     """Judges the sessions of a batch; as `detect`, with the grounds of each verdict's confidence."""
     count = batch.readings.sessions
+    gated = gated and count > _FEW  # the gates of a few sessions cost more than the rules
     needed = gates.need_rules(batch) if gated else [True] * count
-    energies = _energies(batch)
+    energies = _energies(batch) if gated else []
     records = {s: batch.record(s) for s in range(count) if needed[s]}
     findings = {s: _findings(record) for s, record in records.items()}
     shapes = _shapes(batch, [not findings.get(s) for s in range(count)], model)

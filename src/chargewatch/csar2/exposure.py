@@ -1,10 +1,11 @@
 """Normal sessions made odd at random: what the head learns from beside simulated odd shapes.
 
 The few kinds of odd shapes in training say little of the others. So channels of normal sessions are changed in ways
-that are drawn and not designed: a companion of power takes levels of its own, or power follows a random course below
+that are drawn and not designed: a companion of power takes a course of its own, or power follows a random course below
 its own.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -13,10 +14,14 @@ from chargewatch.features.channel_table import COMPANIONS, CONTEXT, Place
 from chargewatch.features.tensor import SessionTensors, Singles
 from chargewatch.ingest.columns import Floats, Integers
 
-#: One in so many normal sessions is spoilt, and one in so many modulated.
-SPOILT_OF: Final = 6
+#: One in so many normal sessions is spoilt in each companion, and one in so many modulated.
+SPOILT_OF: Final = 20
 MODULATED_OF: Final = 6
-_LEAST: Final = 6  # buckets
+_LEAST: Final = 8  # buckets
+_SIZES: Final = (0.04, 0.4)  # of what is usual
+_WHOLE: Final = 0.3  # share of those that are off from beginning to end
+_LEAST_OFF: Final = 0.03  # what differs less is not odd
+_HIGHEST: Final[Mapping[Place, float]] = {Place.OFFERED: 4.0, Place.DIVERGENCE: 3.0}
 _LEAST_MODULATED: Final = 10
 _CHARGING: Final = 0.2  # share of the peak
 _DEPTHS: Final = (0.15, 0.65)  # so that power never falls as low as in a pit
@@ -26,29 +31,77 @@ _MANAGED: Final = [row.name for row in CONTEXT].index("managed")
 
 
 def spoilt(normal: SessionTensors, seed: int) -> SessionTensors:
-    """Returns normal sessions of which one companion channel wanders off on a stretch.
+    """Returns normal sessions of which one companion channel takes a course of its own on a stretch.
 
-    The few odd kinds of companions in training say little of the others; here each goes wrong at random: levels that
-    change for no reason, piece by piece, by 2 to 30 % of what is usual.
+    The few odd kinds of companions in training say little of the others; here each goes wrong at random, as often as
+    the others: by levels, by waves, by a ramp, the state of charge also by standing still and leaping, and by rising
+    at another pace.
     """
     rng = np.random.default_rng((seed, len(normal.shown)))
-    rows = rng.permutation(len(normal.shown))[: len(normal.shown) // SPOILT_OF]
-    values, kept = normal.values[rows].copy(), []
-    for row in range(len(rows)):
-        masks = normal.masks[rows[row]]
-        places = [place for place in COMPANIONS if masks[place].sum() >= _LEAST]
-        if not places:
-            continue
-        place = places[int(rng.integers(len(places)))]
-        known = np.flatnonzero(masks[place])
-        length = int(rng.integers(_LEAST, len(known) + 1))
-        first = int(rng.integers(0, len(known) - length + 1))
-        stretch = known[first : first + length]
-        pieces = np.repeat(rng.normal(0.0, 1.0, length), rng.integers(1, 6, length))[:length]
-        size = np.exp(rng.uniform(np.log(0.02), np.log(0.3))) * max(float(values[row, place].max()), 0.3)
-        values[row, place, stretch] += (size * pieces).astype(np.float32)
-        kept.append(row)
-    return normal.of(rows[kept])._replace(values=values[kept])
+    rows, values = [], []
+    for place in COMPANIONS:
+        able = np.flatnonzero(normal.masks[:, place].sum(axis=1) >= _LEAST)
+        wanted = min(len(normal.shown) // SPOILT_OF, len(able))
+        for row in rng.choice(able, wanted, replace=False).tolist():
+            known = np.flatnonzero(normal.masks[row, place])
+            changed = _spoilt(rng, place, normal.values[row, place, known].astype(np.float64))
+            if changed is not None:
+                rows.append(row)
+                values.append(normal.values[row].copy())
+                values[-1][place, known] = changed
+    if not rows:
+        return normal.of(np.zeros(0, np.int64))
+    return normal.of(np.array(rows))._replace(values=np.stack(values))
+
+
+def _spoilt(rng: np.random.Generator, place: Place, level: Floats) -> Floats | None:
+    """Returns another course of a companion (its known buckets); None where it hardly differs."""
+    length = len(level) if rng.random() < _WHOLE else int(rng.integers(_LEAST, len(level) + 1))
+    first = int(rng.integers(0, len(level) - length + 1))
+    stretch = level[first : first + length]
+    size = float(np.exp(rng.uniform(*np.log(_SIZES)))) * max(float(level.max()), 0.3)
+    ways = [*_WAYS, *_WAYS_OF_CHARGE] if place == Place.SOC else _WAYS
+    way = ways[int(rng.integers(len(ways)))]
+    off = way(rng, stretch, size)
+    changed = level.copy()
+    changed[first : first + length] += off
+    if way is _another_pace:
+        changed[first + length :] += off[-1]
+    highest = _HIGHEST.get(place, 1.0)
+    changed = np.clip(changed, -highest if place == Place.DIVERGENCE else 0.0, highest)
+    return changed if float(np.abs(changed - level).max()) >= _LEAST_OFF else None
+
+
+_Way = Callable[[np.random.Generator, Floats, float], Floats]
+
+
+def _levels(rng: np.random.Generator, stretch: Floats, size: float) -> Floats:
+    pieces = np.repeat(rng.normal(0.0, 1.0, len(stretch)), rng.integers(1, 8, len(stretch)))
+    return size * pieces[: len(stretch)]
+
+
+def _waves(rng: np.random.Generator, stretch: Floats, size: float) -> Floats:
+    return size * (2.0 * _course(rng, len(stretch)) - 1.0)
+
+
+def _ramp(rng: np.random.Generator, stretch: Floats, size: float) -> Floats:
+    return float(rng.choice((-size, size))) * np.linspace(0.0, 1.0, len(stretch))
+
+
+def _stand_and_leap(rng: np.random.Generator, stretch: Floats, _size: float) -> Floats:
+    length = len(stretch)
+    piece = int(rng.integers(max(4, length // 6), max(5, length // 2) + 1))
+    return stretch[np.arange(length) // piece * piece] - stretch
+
+
+def _another_pace(rng: np.random.Generator, stretch: Floats, _size: float) -> Floats:
+    factor = float(rng.choice((rng.uniform(0.1, 0.5), rng.uniform(2.0, 4.0))))
+    off: Floats = (factor - 1.0) * (stretch - stretch[0])
+    return off
+
+
+_WAYS: Final[tuple[_Way, ...]] = (_levels, _waves, _ramp)
+_WAYS_OF_CHARGE: Final[tuple[_Way, ...]] = (_stand_and_leap, _another_pace)
 
 
 def modulated(normal: SessionTensors, seed: int) -> SessionTensors:

@@ -26,8 +26,31 @@ SPAN: Final = 4
 PASSES: Final = 3
 WIDTH: Final = 24
 _DILATIONS: Final = (1, 2, 4, 8, 16, 1)
-_LEAST_LOG_WIDTH: Final = -5.0
+LEAST_LOG_WIDTH: Final = -5.0
+MOST_LOG_WIDTH: Final = 2.0
 _MOST_Z: Final = 10.0
+
+#: What the head sees as it is, beside what was expected.
+_SEEN: Final = (
+    Place.REGISTER_GAP,
+    Place.MEASURED_GAP,
+    Place.ENERGY,
+    Place.ELAPSED,
+    Place.SOC,
+    Place.OFFERED,
+    Place.PHASES,
+    Place.MEASURED_RANGE,
+)
+#: Rows of the evidence.
+EVIDENCE: Final = 6 * len(RECONSTRUCTED) + len(DELIVERY) + len(_SEEN) + 2 + len(CONTEXT) + WIDTH
+_HEAD_WIDTH: Final = 32
+_HEAD_DILATIONS: Final = ((1, 3, 9), (2, 6, 20))
+_LEAST_DEVIATION: Final = 0.05
+_MOST_DEVIATIONS: Final = 8.0
+_SMALL: Final = 0.02  # of a channel's own scale
+_LEAST_RISE: Final = 0.015  # of the state of charge: less may be one step of a coarse one
+_LEAST_KWH: Final = 0.5
+_OUTSIDE: Final = 1e6
 
 
 class Block(nn.Module):  # type: ignore[misc]
@@ -69,7 +92,7 @@ class Autoencoder(nn.Module):  # type: ignore[misc]
         state = torch.relu(self.blocks(state))
         out = self.outlet(state)
         centre, width = out[:, : len(RECONSTRUCTED)], out[:, len(RECONSTRUCTED) :]
-        return torch.cat((centre, width.clamp(_LEAST_LOG_WIDTH, 2.0)), dim=1), state
+        return torch.cat((centre, width.clamp(LEAST_LOG_WIDTH, MOST_LOG_WIDTH)), dim=1), state
 
 
 def loss_of(expected: Tensor, values: Tensor, counts: Tensor) -> Tensor:
@@ -82,30 +105,62 @@ def loss_of(expected: Tensor, values: Tensor, counts: Tensor) -> Tensor:
 
 
 class Head(nn.Module):  # type: ignore[misc]
-    """Scores a session by what was not expected, at several scales of time."""
+    """Scores a session by what was not expected, at several scales of time.
+
+    ``mean`` and ``deviation`` (F, 1) are of the evidence of normal sessions (`fit_scale`).
+    """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        width = WIDTH
-        seen = 5 * len(DELIVERY) + 2 + 3 + len(CONTEXT) + width
-        self.inlet = nn.Conv1d(seen, width, 1)
-        self.scales = nn.ModuleList(nn.Conv1d(width, width // 2, 3, padding=d, dilation=d) for d in (1, 3, 9))
-        self.mix = nn.Conv1d(3 * (width // 2), width, 1)
+        self.register_buffer("mean", torch.zeros(EVIDENCE, 1))
+        self.register_buffer("deviation", torch.ones(EVIDENCE, 1))
+        self.inlet = nn.Conv1d(EVIDENCE, _HEAD_WIDTH, 1)
+        self.rounds = nn.ModuleList(_Scales(dilations) for dilations in _HEAD_DILATIONS)
         self.outlet = nn.Sequential(
-            nn.Conv1d(3 * width, width, 1), nn.ReLU(), nn.Dropout(0.2), nn.Conv1d(width, 1, 1)
+            nn.Conv1d(3 * _HEAD_WIDTH, _HEAD_WIDTH, 1),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.Conv1d(_HEAD_WIDTH, 1, 1),
         )
+
+    def fit_scale(self, seen: Tensor, shown: Tensor) -> None:
+        """Takes mean and deviation of each row of the evidence (B, F, T) where delivery is known (B, 1, T)."""
+        count = shown.sum().clamp(min=1.0)
+        mean = (seen * shown).sum(dim=(0, 2)) / count
+        square = ((seen - mean[:, None]).square() * shown).sum(dim=(0, 2)) / count
+        self.mean.copy_(mean[:, None])
+        self.deviation.copy_(square.sqrt().clamp(min=_LEAST_DEVIATION)[:, None])
 
     def forward(self, seen: Tensor, shown: Tensor) -> Tensor:
         """Returns the session's logit (B,). ``shown`` (B, 1, T) is 1 where delivery is known."""
-        x = torch.relu(self.inlet(seen)) * shown
-        x = torch.relu(torch.cat([scale(x) for scale in self.scales], dim=1))
-        x = torch.relu(self.mix(x)) * shown
+        x = ((seen - self.mean) / self.deviation).clamp(-_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+        x = torch.relu(self.inlet(x)) * shown
+        for scales in self.rounds:
+            x = torch.relu(x + scales(x)) * shown
         count = shown.sum(dim=2, keepdim=True).clamp(min=1.0)
         mean = x.sum(dim=2, keepdim=True) / count
         rough = torch.sqrt((x * x).sum(dim=2, keepdim=True) / count + 1e-6)
         pooled = torch.cat((mean, rough, x.amax(dim=2, keepdim=True)), dim=1)
         logit: Tensor = self.outlet(pooled)
         return logit[:, 0, 0]
+
+
+class _Scales(nn.Module):  # type: ignore[misc]
+    """Neighbourhoods of several sizes, mixed: (B, width, T) to the same."""
+
+    def __init__(self, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        half = _HEAD_WIDTH // 2
+        self.scales = nn.ModuleList(nn.Conv1d(_HEAD_WIDTH, half, 3, padding=d, dilation=d) for d in dilations)
+        self.mix = nn.Conv1d(len(dilations) * half, _HEAD_WIDTH, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns what the neighbourhoods say."""
+        mixed: Tensor = self.mix(torch.relu(torch.cat([scale(x) for scale in self.scales], dim=1)))
+        return mixed
 
 
 def passes() -> Tensor:
@@ -152,31 +207,51 @@ class Detector(nn.Module):  # type: ignore[misc]
     def evidence(
         self, values: Tensor, masks: Tensor, context: Tensor, expected: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Returns what the head sees (B, F, T), and where delivery is known (B, 1, T)."""
+        """Returns what the head sees (B, `EVIDENCE`, T), and where delivery is known (B, 1, T).
+
+        Of every reconstructed channel: how far it lies from what was expected, in widths of the distribution and as
+        it is, how far it moved, and how sure the expectation was: where a channel is restless, the autoencoder
+        expects restlessness, and only the last three show it.
+        """
         count = len(RECONSTRUCTED)
         targets, known = values[:, list(RECONSTRUCTED)], masks[:, list(RECONSTRUCTED)]
         centre, log_width = expected[:, :count], expected[:, count:]
         apart = (targets - centre) * known
         z = (apart * torch.exp(-log_width)).clamp(-_MOST_Z, _MOST_Z)
-        # Of the companions the head sees the most surprising one, whichever it is: so it learns from the few that go
-        # wrong in training what to make of the others.
-        first = len(DELIVERY)
-        beside = z[:, first:].abs()
-        z, apart, centre, log_width = z[:, :first], apart[:, :first], centre[:, :first], log_width[:, :first]
-        delivered = known[:, :first]
+        moves = (targets[:, :, 1:] - targets[:, :, :-1]) * known[:, :, 1:] * known[:, :, :-1]
         shown = torch.maximum(masks[:, :1], masks[:, 1:2])
-        gaps = values[:, [int(Place.MEASURED_GAP), int(Place.REGISTER_GAP), int(Place.OFFERED)]]
-        spread = context.unsqueeze(2) * torch.ones_like(shown)
         seen = (
             z,
             z.abs(),
-            apart,
-            centre * delivered,
-            log_width * delivered,
-            beside.amax(dim=1, keepdim=True),
-            beside.sum(dim=1, keepdim=True) / len(RECONSTRUCTED),
-            gaps,
-            spread,
+            torch.log1p(apart.abs() / _SMALL),
+            torch.log1p(torch.nn.functional.pad(moves, (1, 0)).abs() / _SMALL),
+            log_width * known,
+            known,
+            centre[:, : len(DELIVERY)] * known[:, : len(DELIVERY)],
+            values[:, list(_SEEN)],
+            charge_against_energy(values, masks),
+            context.unsqueeze(2) * torch.ones_like(shown),
             state,
         )
         return torch.cat(seen, dim=1), shown
+
+
+def charge_against_energy(values: Tensor, masks: Tensor) -> Tensor:
+    """Returns what the state of charge says of the battery (B, 2, T), 0 where it rose too little to say it.
+
+    First how far it lies from the straight line over energy through the session's first and last state of charge, in
+    tenths; then the capacity by which it rose, in kWh, log(1 + x) / 5. A battery's capacity does not change while it
+    charges, so the first is near 0 whatever the car; the second lies within what cars have.
+    """
+    soc = values[:, int(Place.SOC) : int(Place.SOC) + 1]
+    energy_kwh = torch.exp(4.0 * values[:, int(Place.ENERGY) : int(Place.ENERGY) + 1]) - 1.0
+    both = masks[:, int(Place.SOC) : int(Place.SOC) + 1] * masks[:, int(Place.ENERGY) : int(Place.ENERGY) + 1]
+    outside = _OUTSIDE * (1.0 - both)
+    first, from_kwh = ((x + outside).amin(dim=2, keepdim=True) for x in (soc, energy_kwh))
+    rise = ((soc - outside).amax(dim=2, keepdim=True) - first).clamp(min=0.0)
+    charged_kwh = ((energy_kwh - outside).amax(dim=2, keepdim=True) - from_kwh).clamp(min=0.0)
+    told = (rise >= _LEAST_RISE).float() * (charged_kwh >= _LEAST_KWH).float()
+    line = rise * (energy_kwh - from_kwh) / charged_kwh.clamp(min=_LEAST_KWH)
+    off = (10.0 * (soc - first - line)).clamp(-5.0, 5.0) * both * told
+    capacity = torch.log1p(charged_kwh / rise.clamp(min=_LEAST_RISE)) / 5.0 * told
+    return torch.cat((off, capacity * torch.ones_like(off)), dim=1)

@@ -7,6 +7,7 @@ too few of them borrows those of the next coarser one, which its name in the man
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 from typing import Final
 
@@ -95,13 +96,18 @@ def p_values(strata: Sequence[Stratum], stratum: Integers, scores: Floats) -> Fl
     unit of the score, which only serves the order of the rarest.
     """
     p = np.ones(len(scores))
-    for number in np.unique(stratum).tolist():
+    for number in sorted(set(stratum.tolist())):
         rows = stratum == number
-        measured = strata[number]
-        known = np.array(measured.scores)
-        log_p = np.interp(scores[rows], known, np.log(measured.levels))
-        p[rows] = np.exp(log_p - np.maximum(scores[rows] - known[-1], 0.0))
+        known, log_levels = _curve(strata[number].scores, strata[number].levels)
+        own = scores[rows]
+        p[rows] = np.exp(np.interp(own, known, log_levels) - np.maximum(own - known[-1], 0.0))
     return p
+
+
+@lru_cache(maxsize=4 * STRATA)
+def _curve(scores: tuple[float, ...], levels: tuple[float, ...]) -> tuple[Floats, Floats]:
+    """Returns what was measured of a stratum as arrays: scores, and logarithms of their levels."""
+    return np.array(scores), np.log(levels)
 
 
 def uncalibrated() -> tuple[Stratum, ...]:

@@ -29,8 +29,8 @@ from chargewatch.ingest.columns import Flags, Floats
 #: A session with fewer instants or fewer buckets of delivery has no shape to speak of.
 FEWEST_INSTANTS: Final = 8
 FEWEST_BUCKETS: Final = 6
-#: Sessions that go through the network together: what they need in memory stays small.
-_TOGETHER: Final = 64
+#: Sessions that go through the network together: what they need stays in the processor's cache.
+_TOGETHER: Final = 16
 _INPUTS: Final = {
     "values": (len(CHANNELS), BUCKETS),
     "masks": (len(CHANNELS), BUCKETS),
@@ -84,7 +84,7 @@ class ShapeModel:
 
     def outlook(self, tensors: SessionTensors, wanted: Flags) -> Outlook:
         """Scores the ``wanted`` sessions of a batch."""
-        rows = np.flatnonzero(wanted)
+        rows = wanted.nonzero()[0]
         p = np.ones(len(wanted))
         expected = np.zeros((len(wanted), *_OUTPUTS["expected"]), np.float32)
         if len(rows):

@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from chargewatch import __version__
-from chargewatch.artefacts.folder import Artefact
+from chargewatch.artefacts.folder import Artefact, read_artefact, read_weights, write_artefact
 from chargewatch.artefacts.manifest import FORMAT, DataSource, Manifest, Stratum
 from chargewatch.artefacts.weights import Weights
 from chargewatch.csar2 import rarity
@@ -30,6 +31,7 @@ from chargewatch.csar2.network import (
     loss_of,
     passes,
 )
+from chargewatch.csar2.row_detector import RowDetector
 from chargewatch.csar2.shape_model import ShapeModel
 from chargewatch.features.channel_table import (
     BUCKETS,
@@ -41,7 +43,7 @@ from chargewatch.features.channel_table import (
 from chargewatch.features.tensor import SessionTensors
 
 MODEL_ID: Final = "model-csar2-base"
-MODEL_VERSION: Final = "0.2.0"
+MODEL_VERSION: Final = "0.3.0"
 
 _OPSET: Final = 17
 _CLIP: Final = 1.0
@@ -182,22 +184,31 @@ def _hidden(sessions: int) -> Tensor:
 
 
 def learn_to_tell(detector: Detector, data: TrainingData, settings: Settings, progress: Progress) -> None:
-    """Teaches the head, on a frozen autoencoder; a third of each batch is odd."""
+    """Teaches the head, on a frozen autoencoder; a third of each batch is odd.
+
+    Of these a third each are simulated odd shapes, normal sessions spoilt, and normal sessions modulated.
+    """
     normal = _evidence(detector, inputs_of(data.normal))
-    made_odd = (spoilt(data.normal, settings.seed), modulated(data.normal, settings.seed))
-    odd = _evidence(detector, inputs_of(joined((data.odd, *made_odd))))
-    half = settings.batch_size // 2
+    made_odd = (data.odd, spoilt(data.normal, settings.seed), modulated(data.normal, settings.seed))
+    odd = [_evidence(detector, inputs_of(one)) for one in made_odd if len(one.shown)]
+    each = settings.batch_size // (2 * len(odd))
     batches = max(len(normal[0]) // settings.batch_size, 1)
     optimiser, schedule = _optimiser(detector.head, settings, settings.head_epochs * batches)
     tell = nn.BCEWithLogitsLoss()
+    detector.head.fit_scale(*normal)
     detector.head.train()
     for epoch in range(settings.head_epochs):
         order = torch.randperm(len(normal[0]))
         for number in range(batches):
             rows = order[number * settings.batch_size :][: settings.batch_size]
-            drawn = torch.randint(0, len(odd[0]), (half,))
-            seen, shown = (torch.cat((a[rows], b[drawn])) for a, b in zip(normal, odd, strict=True))
-            truth = torch.cat((torch.zeros(len(rows)), torch.ones(half)))
+            drawn = [torch.randint(0, len(one[0]), (each,)) for one in odd]
+            seen, shown = (
+                torch.cat(
+                    (normal[part][rows], *(one[part][some] for one, some in zip(odd, drawn, strict=True)))
+                )
+                for part in range(2)
+            )
+            truth = torch.cat((torch.zeros(len(rows)), torch.ones(each * len(odd))))
             _step(detector.head, tell(detector.head(seen, shown), truth), optimiser, schedule)
         progress((epoch + 1) / settings.head_epochs)
     detector.head.eval()
@@ -250,7 +261,7 @@ def export(detector: Detector) -> bytes:
         # The older exporter: it writes half the nodes, and PyTorch is pinned to a version that has it.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            detector,
+            RowDetector(detector).eval(),
             example,
             file,
             dynamo=False,
@@ -260,6 +271,19 @@ def export(detector: Detector) -> bytes:
             dynamic_axes={name: {0: "sessions"} for name in (*names, *results)},
         )
     return file.getvalue()
+
+
+def export_anew(folder: Path) -> Manifest:
+    """Writes a model's graph anew from its weights, where the layout of the export has changed; returns its manifest.
+
+    Raises:
+        ArtefactError: the model does not fit this version.
+    """
+    manifest = read_artefact(folder, FEATURE_HASH).manifest
+    weights = read_weights(folder, manifest)
+    detector = Detector(Autoencoder(), Head())
+    detector.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    return write_artefact(folder, manifest, export(detector.eval()), weights)
 
 
 def fingerprint(data: TrainingData) -> str:

@@ -17,10 +17,10 @@ from chargewatch.features.register import (
     WH_PER_KWH,
     falls,
     most_power_w,
-    resolution_wh,
     steady,
     tolerance_wh,
 )
+from chargewatch.features.resolution import resolution_wh
 from chargewatch.ingest.channels import LOCATION_RANK, Channel
 from chargewatch.ingest.columns import NO_TIME, Flags, Floats, ReadingColumns, SessionColumns, steps
 from chargewatch.ingest.phases import Phases, Table, select_phases, select_temperatures
@@ -300,19 +300,25 @@ class SessionBatch:
 
     def notes(self, session: int) -> tuple[DataQualityNote, ...]:
         """Returns the data-quality notes of one session, in the order of ``NoteCode``."""
-        selection = self.selection
-        counts = Counter(self._notes.get(session, Counter()))
-        counts[NoteCode.UNIT_ASSUMED] = int(selection.units_assumed[session])
-        counts[NoteCode.DUPLICATE] = int(self.sessions.duplicates[session])
-        counts[NoteCode.OUT_OF_ORDER] = int(self.sessions.out_of_order[session])
-        counts[NoteCode.CLOCK_FAULT] = int(selection.clock_faults[session])
-        counts[NoteCode.PHASES_SUMMED] = int(selection.phases_summed[session])
-        counts[NoteCode.UNKNOWN_MEASURAND] = int(selection.unknown[session])
-        counts[NoteCode.NOT_NUMERIC] = int(selection.not_numeric[session])
-        counts[NoteCode.GAP] = int(selection.gaps[session])
-        counts[NoteCode.OVERLAPS_SESSION] = int(self.sessions.overlaps[session])
+        selection, declared = self.selection, self.sessions
+        counts: dict[NoteCode, int] = {
+            **self._notes.get(session, {}),
+            NoteCode.UNIT_ASSUMED: int(selection.units_assumed[session]),
+            NoteCode.DUPLICATE: int(declared.duplicates[session]),
+            NoteCode.OUT_OF_ORDER: int(declared.out_of_order[session]),
+            NoteCode.CLOCK_FAULT: int(selection.clock_faults[session]),
+            NoteCode.PHASES_SUMMED: int(selection.phases_summed[session]),
+            NoteCode.UNKNOWN_MEASURAND: int(selection.unknown[session]),
+            NoteCode.NOT_NUMERIC: int(selection.not_numeric[session]),
+            NoteCode.GAP: int(selection.gaps[session]),
+            NoteCode.OVERLAPS_SESSION: int(declared.overlaps[session]),
+        }
+        if not any(counts.values()):
+            return ()
         return tuple(
-            DataQualityNote(code.value, counts[code], DETAILS[code]) for code in NoteCode if counts[code]
+            DataQualityNote(code.value, count, DETAILS[code])
+            for code in NoteCode
+            if (count := counts.get(code, 0))
         )
 
 

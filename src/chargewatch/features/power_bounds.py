@@ -57,9 +57,12 @@ class PowerBounds:
         last = bisect_left(at_s, end_s - _SAME_MOMENT_S)
         if self._blind_before[max(first, last)] > self._blind_before[first]:
             return None
+        i, start = _place(at_s, start_s)
+        j, end = _place(at_s, end_s)
+        low, high = self._low_wh, self._high_wh
         return Bounds(
-            _value(at_s, self._low_wh, end_s) - _value(at_s, self._low_wh, start_s),
-            _value(at_s, self._high_wh, end_s) - _value(at_s, self._high_wh, start_s),
+            low[j] + end * (low[j + 1] - low[j]) - (low[i] + start * (low[i + 1] - low[i])),
+            high[j] + end * (high[j + 1] - high[j]) - (high[i] + start * (high[i + 1] - high[i])),
         )
 
     def within(self, start_s: float, end_s: float) -> Iterator[Stretch]:
@@ -71,8 +74,7 @@ class PowerBounds:
                 yield Stretch(at_s[i], at_s[i + 1], min(power_w[i], power_w[i + 1]))
 
 
-def _value(at_s: Sequence[float], total_wh: Sequence[float], moment_s: float) -> float:
-    """Returns a running total at a time, linear between its points."""
+def _place(at_s: Sequence[float], moment_s: float) -> tuple[int, float]:
+    """Returns the reading before a time, and how far towards the next one it lies (a share): linear between them."""
     i = min(max(bisect_right(at_s, moment_s) - 1, 0), len(at_s) - 2)
-    share = (moment_s - at_s[i]) / (at_s[i + 1] - at_s[i])
-    return total_wh[i] + share * (total_wh[i + 1] - total_wh[i])
+    return i, (moment_s - at_s[i]) / (at_s[i + 1] - at_s[i])

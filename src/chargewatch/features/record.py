@@ -15,10 +15,10 @@ from chargewatch.features.register import (
     Fall,
     falls,
     most_power_w,
-    resolution_wh,
     steady,
     tolerance_wh,
 )
+from chargewatch.features.resolution import resolution_wh
 
 _EXPORTING_W: Final = 100.0  # less is the noise of a meter at rest
 _SAME_MOMENT_S: Final = 1e-6
@@ -81,7 +81,7 @@ class SessionRecord:
 
     @cached_property
     def resolution_wh(self) -> float:
-        """The resolution of the register as seen in its values, at least 1 Wh."""
+        """The resolution of the register as seen in its values, from 1 Wh to 1 kWh."""
         coarsest = self.thresholds.coarsest_resolution_kwh * WH_PER_KWH
         return resolution_wh(self.register.value, coarsest)
 
@@ -91,12 +91,12 @@ class SessionRecord:
         least_wh = self.thresholds.tolerance_kwh * WH_PER_KWH
         return tolerance_wh(self.register.value, self.resolution_wh, least_wh)
 
-    @property
+    @cached_property
     def most_w(self) -> float:
         """The most power that could be delivered."""
         return most_power_w(self.rated_power_w, self.thresholds)
 
-    @property
+    @cached_property
     def grain_wh(self) -> float:
         """What the register may hide between two of its readings: ``tol``, and its steps as far as seen."""
         return max(self.tolerance_wh, self.resolution_wh)

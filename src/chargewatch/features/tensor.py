@@ -9,7 +9,7 @@ Sums run over integers (milliwatt-hours, watts, milliseconds): a session's figur
 in the batch. The slow twin is ``tests/reference/tensor.py``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,12 +18,12 @@ import numpy.typing as npt
 from chargewatch.features.batch import SessionBatch
 from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, WIDTHS_MS, Place
 from chargewatch.features.record import Curve
+from chargewatch.features.resolution import resolutions_mwh
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import Flags, Floats, Integers, steps
 from chargewatch.ingest.selection import Series, lower_medians
 
 Singles = npt.NDArray[np.float32]
-_Put = Callable[[Place, Floats, Flags], None]
 
 #: Sessions whose peak is lower are measured against this: standby is no shape.
 LEAST_PEAK_W: Final = 500.0
@@ -35,8 +35,14 @@ _DC_VOLTAGE_V: Final = 300.0
 _AC_POWER_W: Final = 43_000.0
 _NOMINAL_V: Final = 230.0
 _LIVE_A: Final = 1.0
+_EXPORTING_W: Final = 100.0  # less is the noise of a meter at rest
+_EXPORTED_WH: Final = 10.0
+_SOC_HOLDS_MS: Final = 1_200_000
+_SOC_STEPS: Final = 1_000_000  # of 100 %
 _MS_PER_H: Final = 3_600_000.0
-_RESOLUTIONS_MWH: Final = (1_000_000, 100_000, 10_000)
+_WIDTHS: Final = np.array(WIDTHS_MS)
+_BACK: Final = np.arange(BUCKETS, -1, -1)[None]
+_FINEST_MWH: Final = 1000
 
 
 class SessionTensors(NamedTuple):
@@ -68,27 +74,32 @@ class SessionTensors(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """One channel of all sessions: ``owner`` and ``at_ms`` of each row, ``amount`` its value or running sum."""
+    """One channel of all sessions: ``owner`` and ``at_ms`` of each row, ``amount`` its value or running sum.
+
+    ``counts`` is how many rows each session has.
+    """
 
     offsets: Integers
+    counts: Integers
     owner: Integers
     at_ms: Integers
     amount: Integers
-
-    @property
-    def counts(self) -> Integers:
-        return steps(self.offsets)
 
     def keys(self) -> Integers:
         return (self.owner << _SESSION_BITS) + self.at_ms
 
 
 class _Grid(NamedTuple):
-    """The buckets of all sessions: their ``edges_ms`` have shape (S, buckets + 1)."""
+    """The buckets of all sessions: their ``edges_ms`` have shape (S, buckets + 1).
+
+    ``sessions`` (S, 1) is each session's part of a key, ``begun`` marks buckets that end after the first reading.
+    """
 
     width_ms: Integers
     end_ms: Integers
     edges_ms: Integers
+    sessions: Integers
+    begun: Flags
 
 
 class _Delivery(NamedTuple):
@@ -100,59 +111,104 @@ class _Delivery(NamedTuple):
     energy_wh: Floats
 
 
+class _Made:
+    """The tensors while they are made: what is not put stays 0 and masked."""
+
+    def __init__(self, sessions: int) -> None:
+        self.values = np.zeros((sessions, len(CHANNELS), BUCKETS), np.float32)
+        self.masks = np.zeros((sessions, len(CHANNELS), BUCKETS), np.bool_)
+
+    def put(self, place: Place, value: Floats, known: Flags) -> None:
+        """Puts one channel, once."""
+        np.copyto(self.values[:, place], value, where=known, casting="same_kind")
+        self.masks[:, place] = known
+
+
 def session_tensors(batch: SessionBatch) -> SessionTensors:
     """Returns the tensors of every session of a batch."""
-    sessions = batch.readings.sessions
     register, power = _register_rows(batch), _power_rows(batch)
     energy = _running(register)
     integral = _integrals(power)
     spacing_ms = _spacing_ms(batch)
-    resolution_mwh = _resolutions(register, sessions)
+    resolution_mwh = _resolutions(register)
     grid = _grid(batch, spacing_ms, _slowest_ms(energy, integral, resolution_mwh))
     by_register = _delivery(energy, grid, 1e-3)
     by_power = _delivery(integral, grid, 1.0 / (2.0 * _MS_PER_H))
-    peak_w = _peaks(by_register, by_power)
-    values = np.zeros((sessions, len(CHANNELS), BUCKETS), np.float32)
-    masks = np.zeros((sessions, len(CHANNELS), BUCKETS), np.bool_)
-
-    def put(place: Place, value: Floats, known: Flags) -> None:
-        values[:, place] = np.where(known, value, 0.0)
-        masks[:, place] = known
-
+    peak_w = _peaks(len(spacing_ms), by_register, by_power)
+    made = _Made(batch.readings.sessions)
     share = peak_w[:, None]
-    width = grid.width_ms[:, None].astype(np.float64)
-    put(Place.REGISTER_POWER, np.minimum(by_register.power_w / share, 3.0), by_register.known)
-    put(Place.MEASURED_POWER, np.minimum(by_power.power_w / share, 3.0), by_power.known)
-    put(Place.REGISTER_GAP, np.log1p(by_register.gap_ms / width), by_register.known)
-    put(Place.MEASURED_GAP, np.log1p(by_power.gap_ms / width), by_power.known)
-    apart_w = by_register.power_w - by_power.power_w
-    put(Place.DIVERGENCE, np.clip(apart_w / share, -3.0, 3.0), by_register.known & by_power.known)
-    spread_w, travel_w, count = _within(power, grid)
-    seen = count > 0
-    put(Place.MEASURED_RANGE, np.minimum(spread_w / share, 3.0), seen)
-    put(Place.MEASURED_TRAVEL, np.minimum(np.log1p(travel_w / share), 3.0), seen)
     is_dc = _is_dc(batch)
-    _put_levels(batch, grid, share, is_dc, put)
-    inside = grid.edges_ms[:, 1:] > 0
+    shown = _put_delivery(made, grid, share, by_register, by_power)
+    _put_readings(made, grid, share, register, power)
+    _put_levels(batch, grid, share, is_dc, made)
+    _put_progress(made, grid, _energies_wh(register, by_register, by_power))
+    context = _context(batch, grid, is_dc, peak_w, resolution_mwh, spacing_ms)
+    return SessionTensors(made.values, made.masks, context, grid.width_ms, grid.end_ms, peak_w, shown)
+
+
+def _put_delivery(
+    made: _Made, grid: _Grid, share: Floats, by_register: _Delivery | None, by_power: _Delivery | None
+) -> Integers:
+    """Puts what the register and measured power show, and how they differ; returns how many buckets show delivery."""
+    width = grid.width_ms[:, None].astype(np.float64)
+    for delivery, power, gap in (
+        (by_register, Place.REGISTER_POWER, Place.REGISTER_GAP),
+        (by_power, Place.MEASURED_POWER, Place.MEASURED_GAP),
+    ):
+        if delivery is not None:
+            made.put(power, np.minimum(delivery.power_w / share, 3.0), delivery.known)
+            made.put(gap, np.log1p(delivery.gap_ms / width), delivery.known)
+    if by_register is None or by_power is None:
+        known = by_register or by_power
+        return np.zeros(len(share), np.int64) if known is None else known.known.sum(axis=1)
+    apart = (by_register.power_w - by_power.power_w) / share
+    made.put(Place.DIVERGENCE, np.minimum(np.maximum(apart, -3.0), 3.0), by_register.known & by_power.known)
+    shown: Integers = (by_register.known | by_power.known).sum(axis=1)
+    return shown
+
+
+def _put_readings(made: _Made, grid: _Grid, share: Floats, register: _Rows, power: _Rows) -> None:
+    """Puts how restless power is within the buckets, and how many readings they hold."""
+    count: Integers | int = 0
+    if len(power.amount):
+        spread_w, travel_w, count = _within(power, grid)
+        seen = count > 0
+        made.put(Place.MEASURED_RANGE, np.minimum(spread_w / share, 3.0), seen)
+        made.put(Place.MEASURED_TRAVEL, np.minimum(np.log1p(travel_w / share), 3.0), seen)
     measured = power.counts > 0
     if not measured.all():
-        count = np.where(measured[:, None], count, _within(register, grid).readings)
-    put(Place.READINGS, np.log1p(count) / 3.0, inside)
-    put(Place.ELAPSED, np.log1p(np.maximum(grid.edges_ms[:, 1:], 0) / _MS_PER_H), inside)
-    has_register = (register.counts >= 2)[:, None]
-    energy_wh = np.where(has_register, by_register.energy_wh, by_power.energy_wh)
-    put(Place.ENERGY, np.log1p(energy_wh / 1000.0) / 4.0, inside)
-    context = _context(batch, grid, is_dc, peak_w, resolution_mwh, spacing_ms)
-    shown = (by_register.known | by_power.known).sum(axis=1)
-    return SessionTensors(values, masks, context, grid.width_ms, grid.end_ms, peak_w, shown)
+        count = np.where(measured[:, None], count, _counted(register, grid))
+    made.put(Place.READINGS, np.log1p(count) / 3.0, grid.begun)
+
+
+def _put_progress(made: _Made, grid: _Grid, energy_wh: Floats) -> None:
+    """Puts the time and the energy since the first reading."""
+    hours = np.maximum(grid.edges_ms[:, 1:], 0) / _MS_PER_H
+    made.put(Place.ELAPSED, np.log1p(hours), grid.begun)
+    made.put(Place.ENERGY, np.log1p(energy_wh / 1000.0) / 4.0, grid.begun)
+
+
+def _energies_wh(register: _Rows, by_register: _Delivery | None, by_power: _Delivery | None) -> Floats:
+    """The energy at the end of each bucket: by the register of sessions that have one."""
+    if by_register is not None and by_power is not None:
+        return np.where((register.counts >= 2)[:, None], by_register.energy_wh, by_power.energy_wh)
+    known = by_register or by_power
+    return np.zeros((len(register.counts), BUCKETS)) if known is None else known.energy_wh
 
 
 # ------------------------------------------------------------------------------------------ the channels' rows
 
 
 def _rows(series: Series, amount: Integers) -> _Rows:
-    owner = np.repeat(np.arange(len(series.offsets) - 1), steps(series.offsets))
-    return _Rows(series.offsets, owner, _ms(series.at_s), amount)
+    counts = steps(series.offsets)
+    return _Rows(series.offsets, counts, _owners(counts), _ms(series.at_s), amount)
+
+
+def _owners(counts: Integers) -> Integers:
+    """The session of each row, by how many rows each session has."""
+    if len(counts) == 1:
+        return np.zeros(int(counts[0]), np.int64)
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def _ms(at_s: Floats) -> Integers:
@@ -170,11 +226,11 @@ def _register_rows(batch: SessionBatch) -> _Rows:
     series = batch.series(Channel.REGISTER)
     rows = _rows(series, _integers(series.value * 1000.0, 9e17))
     replaced = dict(batch.repaired_registers)
-    few = rows.counts < 2
     interval = batch.series(Channel.INTERVAL)
-    for s in np.flatnonzero(few & (steps(interval.offsets) >= 2)).tolist():
-        curve = batch.curve(s, Channel.INTERVAL)
-        replaced[s] = curve._replace(value=np.cumsum(np.maximum(curve.value, 0.0)).tolist())
+    if len(interval.value):
+        for s in np.flatnonzero((rows.counts < 2) & (steps(interval.offsets) >= 2)).tolist():
+            curve = batch.curve(s, Channel.INTERVAL)
+            replaced[s] = curve._replace(value=np.cumsum(np.maximum(curve.value, 0.0)).tolist())
     return _replaced(rows, replaced) if replaced else rows
 
 
@@ -190,7 +246,7 @@ def _replaced(rows: _Rows, replaced: Mapping[int, Curve]) -> _Rows:
     order = np.argsort(owners, kind="stable")
     owners = owners[order]
     offsets = np.searchsorted(owners, np.arange(len(rows.offsets)))
-    return _Rows(offsets, owners, np.concatenate(at_ms)[order], np.concatenate(amount)[order])
+    return _Rows(offsets, steps(offsets), owners, np.concatenate(at_ms)[order], np.concatenate(amount)[order])
 
 
 def _power_rows(batch: SessionBatch) -> _Rows:
@@ -232,16 +288,9 @@ def _spacing_ms(batch: SessionBatch) -> Integers:
     return spacing
 
 
-def _resolutions(register: _Rows, sessions: int) -> Integers:
-    """The largest power of ten from 1 Wh to 1 kWh that divides all register values of a session, in mWh."""
-    resolution = np.full(sessions, 1000, np.int64)
-    some = register.counts > 0
-    if some.any():
-        starts = _first_rows(register)
-        for step_mwh in _RESOLUTIONS_MWH[::-1]:
-            odd = np.logical_or.reduceat(register.amount % step_mwh != 0, starts)
-            resolution[np.flatnonzero(some)[~odd]] = step_mwh
-    return resolution
+def _resolutions(register: _Rows) -> Integers:
+    """The resolution of each session's register in mWh, the finest where there is none."""
+    return np.where(register.counts > 0, resolutions_mwh(register.amount, register.offsets), _FINEST_MWH)
 
 
 def _totals(rows: _Rows) -> Integers:
@@ -259,9 +308,12 @@ def _spans(rows: _Rows) -> Integers:
 
 def _slowest_ms(energy: _Rows, integral: _Rows, resolution_mwh: Integers) -> Integers:
     """How long a register without measured power takes for some steps, at its mean pace."""
+    unmeasured = integral.counts < 2
+    if not unmeasured.any():
+        return np.zeros(len(resolution_mwh), np.int64)
     total, span = _totals(energy), _spans(energy)
-    pace = np.maximum(total // np.maximum(resolution_mwh, 1), 1)
-    return np.where(integral.counts >= 2, 0, _REGISTER_STEPS * span // pace)
+    pace = np.maximum(total // resolution_mwh, 1)
+    return np.where(unmeasured, _REGISTER_STEPS * span // pace, 0)
 
 
 def _grid(batch: SessionBatch, spacing_ms: Integers, slowest_ms: Integers) -> _Grid:
@@ -269,44 +321,52 @@ def _grid(batch: SessionBatch, spacing_ms: Integers, slowest_ms: Integers) -> _G
     end_ms = (selection.last_us - selection.first_us + 500) // 1000
     window_ms = end_ms - (selection.window_us - selection.first_us + 500) // 1000
     least = np.maximum(-(-window_ms // BUCKETS), np.maximum(spacing_ms, slowest_ms))
-    widths = np.array(WIDTHS_MS)
-    width_ms = widths[np.minimum(np.searchsorted(widths, least), len(widths) - 1)]
-    back = np.arange(BUCKETS, -1, -1)
-    return _Grid(width_ms, end_ms, end_ms[:, None] - back[None, :] * width_ms[:, None])
+    width_ms = _WIDTHS[np.minimum(_WIDTHS.searchsorted(least), len(_WIDTHS) - 1)]
+    edges_ms = end_ms[:, None] - _BACK * width_ms[:, None]
+    sessions = np.arange(len(width_ms), dtype=np.int64)[:, None] << _SESSION_BITS
+    return _Grid(width_ms, end_ms, edges_ms, sessions, edges_ms[:, 1:] > 0)
 
 
-def _delivery(rows: _Rows, grid: _Grid, wh: float) -> _Delivery:
+def _delivery(rows: _Rows, grid: _Grid, wh: float) -> _Delivery | None:
     """Mean power of the buckets from a running energy (``wh``: Wh of one unit of it), linear between readings.
 
-    A bucket is known where readings span at least half of it.
+    A bucket is known where readings span at least half of it. None where no session has two readings.
     """
-    shape = (len(grid.width_ms), BUCKETS)
-    known = np.zeros(shape, np.bool_)
     two = rows.counts >= 2
     if not two.any():
-        return _Delivery(np.zeros(shape), known, np.zeros(shape), np.zeros(shape))
-    first = np.where(two, rows.offsets[:-1], 0)[:, None]
-    last = np.where(two, rows.offsets[1:] - 1, 1)[:, None]
+        return None
+    all_two = bool(two.all())
+    first = (rows.offsets[:-1] if all_two else np.where(two, rows.offsets[:-1], 0))[:, None]
+    last = (rows.offsets[1:] - 1 if all_two else np.where(two, rows.offsets[1:] - 1, 1))[:, None]
     at = np.minimum(np.maximum(grid.edges_ms, rows.at_ms[first]), rows.at_ms[last])
-    session = np.arange(shape[0], dtype=np.int64)[:, None] << _SESSION_BITS
-    before = np.searchsorted(rows.keys(), session + at, side="right") - 1
+    before = rows.keys().searchsorted(grid.sessions + at, side="right") - 1
     before = np.minimum(np.maximum(before, first), last - 1)
     after = before + 1
-    gap_ms = (rows.at_ms[after] - rows.at_ms[before]).astype(np.float64)
-    done = (at - rows.at_ms[before]) / np.maximum(gap_ms, 1.0)
-    rise = rows.amount[after] - rows.amount[before]
+    at_before, amount_before = rows.at_ms[before], rows.amount[before]
+    gap_ms = (rows.at_ms[after] - at_before).astype(np.float64)
+    done = (at - at_before) / np.maximum(gap_ms, 1.0)
+    rise = rows.amount[after] - amount_before
     # Whole units stay integers: only what is between two readings is a fraction.
-    whole = rows.amount[before] - rows.amount[first]
+    whole = amount_before - rows.amount[first]
     energy_wh = (whole + rise * done) * wh
     lasts_ms = at[:, 1:] - at[:, :-1]
-    known = two[:, None] & (2 * lasts_ms >= grid.width_ms[:, None])
+    known = 2 * lasts_ms >= grid.width_ms[:, None]
+    so_far_wh = np.maximum(energy_wh[:, 1:], 0.0)
+    if not all_two:
+        known &= two[:, None]
+        so_far_wh = np.where(two[:, None], so_far_wh, 0.0)
     power_w = np.maximum(energy_wh[:, 1:] - energy_wh[:, :-1], 0.0) * _MS_PER_H / np.maximum(lasts_ms, 1)
-    so_far_wh = np.where(two[:, None], np.maximum(energy_wh[:, 1:], 0.0), 0.0)
     return _Delivery(np.where(known, power_w, 0.0), known, gap_ms[:, 1:], so_far_wh)
 
 
-def _peaks(by_register: _Delivery, by_power: _Delivery) -> Floats:
+def _peaks(sessions: int, by_register: _Delivery | None, by_power: _Delivery | None) -> Floats:
     """The highest power of a bucket, as measured, else by the register."""
+    if by_register is None or by_power is None:
+        only = by_register or by_power
+        if only is None:
+            return np.full(sessions, LEAST_PEAK_W)
+        alone: Floats = np.maximum(only.power_w.max(axis=1), LEAST_PEAK_W)
+        return alone
     measured = by_power.known.any(axis=1)
     peak = np.where(measured, by_power.power_w.max(axis=1), by_register.power_w.max(axis=1))
     peaks: Floats = np.maximum(peak, LEAST_PEAK_W)
@@ -319,25 +379,45 @@ class _Within(NamedTuple):
     readings: Integers
 
 
+def _places(rows: _Rows, grid: _Grid) -> tuple[Integers, Flags | None]:
+    """Returns the bucket of each row within the window (counted through all sessions), and the mark of those rows.
+
+    None as mark: all are.
+    """
+    since_ms = grid.end_ms[rows.owner] - rows.at_ms
+    width = grid.width_ms[rows.owner]
+    back = since_ms // width
+    back -= (back == BUCKETS) & (since_ms == BUCKETS * width)
+    place = rows.owner * BUCKETS + (BUCKETS - 1) - back
+    within = (back < BUCKETS) & (back >= 0)
+    return (place, None) if within.all() else (place[within], within)
+
+
+def _counted(rows: _Rows, grid: _Grid) -> Integers:
+    """How many readings each bucket holds."""
+    counts: Integers = np.bincount(_places(rows, grid)[0], minlength=len(grid.width_ms) * BUCKETS)
+    return counts.reshape(-1, BUCKETS)
+
+
 def _within(rows: _Rows, grid: _Grid) -> _Within:
     """The spread of a channel's readings within each bucket, the sum of their moves, and their count."""
     size = len(grid.width_ms) * BUCKETS
     spread, travel = np.zeros(size), np.zeros(size)
-    width, end = grid.width_ms[rows.owner], grid.end_ms[rows.owner]
-    back = (end - rows.at_ms) // width
-    back -= (back == BUCKETS) & ((end - rows.at_ms) == BUCKETS * width)
-    within = (back < BUCKETS) & (back >= 0)
-    place = (rows.owner * BUCKETS + BUCKETS - 1 - back)[within]
-    count = np.bincount(place, minlength=size)
+    place, within = _places(rows, grid)
     if len(place):
         move = np.zeros(len(rows.amount), np.int64)
         move[1:] = np.abs(steps(rows.amount))
         move[_first_rows(rows)] = 0
-        starts = np.flatnonzero(np.concatenate(([True], steps(place) != 0)))
-        amount = rows.amount[within]
-        spread[place[starts]] = np.maximum.reduceat(amount, starts) - np.minimum.reduceat(amount, starts)
-        travel[place[starts]] = np.add.reduceat(move[within], starts)
+        fresh = np.ones(len(place), np.bool_)
+        np.not_equal(place[1:], place[:-1], out=fresh[1:])
+        starts = fresh.nonzero()[0]
+        amount = rows.amount if within is None else rows.amount[within]
+        move = move if within is None else move[within]
+        put = place[starts]
+        spread[put] = np.maximum.reduceat(amount, starts) - np.minimum.reduceat(amount, starts)
+        travel[put] = np.add.reduceat(move, starts)
     shape = (len(grid.width_ms), BUCKETS)
+    count = np.bincount(place, minlength=size)
     return _Within(spread.reshape(shape), travel.reshape(shape), count.reshape(shape))
 
 
@@ -353,70 +433,137 @@ class _Levels(NamedTuple):
 
     def kept(self, rows: Flags) -> "_Levels":
         """Returns the marked rows only."""
+        if rows.all():
+            return self
         running = np.concatenate(([0], np.cumsum(rows)))
         return _Levels(running[self.offsets], self.at_s[rows], self.value[rows])
+
+
+class _Holder:
+    """Looks up, for the end of each bucket, the newest reading; channels that are read together only once."""
+
+    def __init__(self, grid: _Grid) -> None:
+        self._begun = grid.edges_ms[:, 1:] >= 0
+        self._sessions = grid.sessions
+        self._ends = grid.sessions + np.maximum(grid.edges_ms[:, 1:], 0)
+        self._found: dict[bytes, tuple[Integers, Flags]] = {}
+
+    def held(self, levels: _Levels) -> tuple[Floats, Flags]:
+        """The newest value at the end of each bucket, and where there is one."""
+        key = levels.offsets.tobytes() + levels.at_s.tobytes()
+        if key not in self._found:
+            self._found[key] = self._place(levels)
+        place, known = self._found[key]
+        if not len(levels.value):
+            return np.zeros(known.shape), known
+        return levels.value[place], known
+
+    def held_for(self, levels: _Levels, most_ms: int) -> tuple[Floats, Flags]:
+        """The same, where that value is at most so old."""
+        level, known = self.held(levels)
+        if not len(levels.value):
+            return level, known
+        place, _ = self._found[levels.offsets.tobytes() + levels.at_s.tobytes()]
+        age_ms = self._ends - self._sessions - _ms(levels.at_s)[place]
+        return level, known & (age_ms <= most_ms)
+
+    def _place(self, levels: _Levels) -> tuple[Integers, Flags]:
+        owner = _owners(steps(levels.offsets))
+        keys = (owner << _SESSION_BITS) + _ms(levels.at_s)
+        place = keys.searchsorted(self._ends, side="right") - 1
+        known = (place >= levels.offsets[:-1, None]) & self._begun
+        return np.maximum(place, 0), known
 
 
 def _levels(series: Series) -> _Levels:
     return _Levels(series.offsets, series.at_s, series.value)
 
 
-def _held(levels: _Levels, grid: _Grid) -> tuple[Floats, Flags]:
-    """The newest value at the end of each bucket, and where there is one."""
-    sessions = np.arange(len(grid.width_ms), dtype=np.int64)
-    keys = (np.repeat(sessions, steps(levels.offsets)) << _SESSION_BITS) + _ms(levels.at_s)
-    ends = (sessions[:, None] << _SESSION_BITS) + np.maximum(grid.edges_ms[:, 1:], 0)
-    place = np.searchsorted(keys, ends, side="right") - 1
-    known = (place >= levels.offsets[:-1, None]) & (grid.edges_ms[:, 1:] >= 0)
-    if not len(levels.value):
-        return np.zeros(known.shape), known
-    return levels.value[np.maximum(place, 0)], known
-
-
 def _highest(series: Series, value: Floats) -> Floats:
     """The highest value of each session, 0 without any."""
     highest = np.zeros(len(series.offsets) - 1)
-    some = steps(series.offsets) > 0
-    if some.any():
+    if len(value):
+        some = steps(series.offsets) > 0
         highest[some] = np.maximum.reduceat(value, series.offsets[:-1][some])
     return highest
 
 
-def _put_levels(batch: SessionBatch, grid: _Grid, share: Floats, is_dc: Flags, put: _Put) -> None:
+def _between(value: Floats, least: float, most: float) -> Floats:
+    """``np.clip`` of finite values, at half of its cost on a few."""
+    return np.minimum(np.maximum(value, least), most)
+
+
+def _put_levels(batch: SessionBatch, grid: _Grid, share: Floats, is_dc: Flags, made: _Made) -> None:
     """Puts state of charge, offer, voltage, current and phases: what holds from reading to reading."""
-    soc = batch.series(Channel.SOC)
-    if len(soc.value):
-        sane = (soc.value > 0.0) & (soc.value <= 100.0)  # 0 and 65535 are placeholders
-        level, known = _held(_levels(soc).kept(sane), grid)
-        put(Place.SOC, level / 100.0, known)
-    offered = batch.series(Channel.POWER_OFFERED)
-    by_power = (steps(offered.offsets) > 0)[:, None]
-    if len(offered.value):
-        level, known = _held(_levels(offered), grid)
-        put(Place.OFFERED, np.clip(level / share, 0.0, 4.0), known)
-    current_offered = batch.series(Channel.CURRENT_OFFERED)
-    if len(current_offered.value):
-        level, known = _held(_levels(current_offered), grid)
-        watts = np.clip(level * _volts_offered(batch, is_dc)[:, None] / share, 0.0, 4.0)
-        if len(offered.value):
-            own = _held(_levels(offered), grid)
-            watts = np.where(by_power, np.clip(own[0] / share, 0.0, 4.0), watts)
-            known = np.where(by_power, own[1], known)
-        put(Place.OFFERED, watts, known)
+    holder = _Holder(grid)
+    _put_charge(batch, holder, made)
+    _put_offers(batch, holder, share, is_dc, made)
     for channel, place in ((Channel.VOLTAGE, Place.VOLTAGE), (Channel.CURRENT, Place.CURRENT)):
         series = batch.series(channel)
         if len(series.value):
-            level, known = _held(_levels(series), grid)
+            level, known = holder.held(_levels(series))
             highest = np.maximum(_highest(series, series.value), 1.0)[:, None]
-            put(place, np.clip(level / highest, 0.0, 1.0), known)
+            made.put(place, _between(level / highest, 0.0, 1.0), known)
+    _put_first_phase(batch, holder, made)
     current = batch.series(Channel.CURRENT)
-    _put_first_phase(batch, grid, put)
-    if np.any(current.phases >= 0):
-        level, known = _held(_Levels(current.offsets, current.at_s, current.phases.astype(np.float64)), grid)
-        put(Place.PHASES, level / 3.0, known & (level >= 0))
+    if len(current.value) and (current.phases >= 0).any():
+        level, known = holder.held(_Levels(current.offsets, current.at_s, current.phases.astype(np.float64)))
+        made.put(Place.PHASES, level / 3.0, known & (level >= 0))
 
 
-def _put_first_phase(batch: SessionBatch, grid: _Grid, put: _Put) -> None:
+def _put_charge(batch: SessionBatch, holder: _Holder, made: _Made) -> None:
+    """Puts the highest state of charge so far, where one was read lately.
+
+    Falls are no shape of charging: they belong to SOC_DROP, recalibration, and cars that give energy back. Of those
+    nothing is put.
+    """
+    soc = batch.series(Channel.SOC)
+    if not len(soc.value):
+        return
+    sane = (soc.value > 0.0) & (soc.value <= 100.0)  # 0 and 65535 are placeholders
+    levels = _levels(soc).kept(sane & ~np.repeat(_gives_back(batch), steps(soc.offsets)))
+    before = 2 * _SOC_STEPS * _owners(steps(levels.offsets))  # so that no session's reaches into the next
+    units = np.rint(levels.value * (_SOC_STEPS / 100.0)).astype(np.int64)
+    highest = (np.maximum.accumulate(units + before) - before) / _SOC_STEPS
+    level, known = holder.held_for(levels._replace(value=highest), _SOC_HOLDS_MS)
+    made.put(Place.SOC, level, known)
+
+
+def _gives_back(batch: SessionBatch) -> Flags:
+    """Which sessions show energy going to the grid (`SessionRecord.exported`)."""
+    power, export = batch.series(Channel.POWER), batch.series(Channel.POWER_EXPORT)
+    register, interval = batch.series(Channel.EXPORT_REGISTER), batch.series(Channel.EXPORT_INTERVAL)
+    back: Flags = (_highest(power, -power.value) >= _EXPORTING_W) | (
+        _highest(export, export.value) >= _EXPORTING_W
+    )
+    if len(register.value):
+        some = np.flatnonzero(steps(register.offsets))
+        last, first = register.offsets[1:][some] - 1, register.offsets[:-1][some]
+        back[some] |= register.value[last] - register.value[first] > _EXPORTED_WH
+    if len(interval.value):
+        some = np.flatnonzero(steps(interval.offsets))
+        back[some] |= np.add.reduceat(interval.value, interval.offsets[:-1][some]) > _EXPORTED_WH
+    return back
+
+
+def _put_offers(batch: SessionBatch, holder: _Holder, share: Floats, is_dc: Flags, made: _Made) -> None:
+    """Puts the power on offer: as sent, of other sessions what the current on offer stands for."""
+    offered, current = batch.series(Channel.POWER_OFFERED), batch.series(Channel.CURRENT_OFFERED)
+    if not len(offered.value) and not len(current.value):
+        return
+    known = np.zeros((len(share), BUCKETS), np.bool_)
+    watts = np.zeros(known.shape)
+    if len(current.value):
+        level, known = holder.held(_levels(current))
+        watts = level * _volts_offered(batch, is_dc)[:, None]
+    if len(offered.value):
+        by_power = (steps(offered.offsets) > 0)[:, None]
+        level, sent = holder.held(_levels(offered))
+        watts, known = np.where(by_power, level, watts), np.where(by_power, sent, known)
+    made.put(Place.OFFERED, _between(watts / share, 0.0, 4.0), known)
+
+
+def _put_first_phase(batch: SessionBatch, holder: _Holder, made: _Made) -> None:
     """Puts the share of L1 in the current, at the instants that have two phases or more and 1 A in all."""
     table = batch.phases.current
     if not len(table.at_s):
@@ -426,8 +573,8 @@ def _put_first_phase(batch: SessionBatch, grid: _Grid, put: _Put) -> None:
     several = (~np.isnan(table.value)).sum(axis=1) >= 2
     share = amperes[:, 0] / np.maximum(total, _LIVE_A)
     shares = _Levels(table.offsets, table.at_s, share).kept(several & (total >= _LIVE_A))
-    level, known = _held(shares, grid)
-    put(Place.FIRST_PHASE, level, known)
+    level, known = holder.held(shares)
+    made.put(Place.FIRST_PHASE, level, known)
 
 
 def _volts_offered(batch: SessionBatch, is_dc: Flags) -> Floats:
@@ -447,14 +594,17 @@ def _volts_offered(batch: SessionBatch, is_dc: Flags) -> Floats:
 def _is_dc(batch: SessionBatch) -> Flags:
     """What `SessionRecord.is_dc` says, for all sessions."""
     voltage, power = batch.series(Channel.VOLTAGE), batch.series(Channel.POWER)
-    readings = batch.readings
-    phased = np.zeros(readings.sessions, np.bool_)
-    if np.any(readings.phase > 0):
+    is_dc: Flags = batch.sessions.rated_power_w > _AC_POWER_W  # an unknown one (NaN) is not
+    if len(power.value):
+        is_dc |= _highest(power, power.value) > _AC_POWER_W
+    if not len(voltage.value):
+        return is_dc
+    high = _highest(voltage, voltage.value) > _DC_VOLTAGE_V
+    if high.any():
+        readings = batch.readings
         running = np.concatenate(([0], np.cumsum(readings.phase > 0)))
         phased = running[readings.offsets[1:]] > running[readings.offsets[:-1]]
-    rated = np.nan_to_num(batch.sessions.rated_power_w)
-    strong = (rated > _AC_POWER_W) | (_highest(power, power.value) > _AC_POWER_W)
-    is_dc: Flags = strong | ((_highest(voltage, voltage.value) > _DC_VOLTAGE_V) & ~phased)
+        is_dc |= high & ~phased
     return is_dc
 
 
@@ -468,18 +618,26 @@ def _context(
 ) -> Singles:
     declared, selection = batch.sessions, batch.selection
     rated = declared.rated_power_w
+    rated_known = rated > 0
     width = grid.width_ms.astype(np.float64)
-    before_h = (selection.window_us - selection.first_us) / 1000.0 / _MS_PER_H
+    resolution, spacing, peak, before_h = np.log1p(
+        (
+            resolution_mwh / 1000.0 / (peak_w * width / _MS_PER_H),
+            spacing_ms / width,
+            peak_w / 1000.0,
+            (selection.window_us - selection.first_us) / 1000.0 / _MS_PER_H,
+        )
+    )
     columns = (
         is_dc,
         declared.managed,
-        np.log1p(resolution_mwh / 1000.0 / (peak_w * width / _MS_PER_H)),
+        resolution,
         np.log2(width / WIDTHS_MS[0]) / 4.0,
-        np.log1p(spacing_ms / width),
-        np.log1p(peak_w / 1000.0) / 5.0,
-        rated > 0,
-        np.minimum(np.where(rated > 0, peak_w / np.where(rated > 0, rated, 1.0), 0.0), 2.0),
-        np.log1p(before_h),
+        spacing,
+        peak / 5.0,
+        rated_known,
+        np.minimum(np.where(rated_known, peak_w / np.where(rated_known, rated, 1.0), 0.0), 2.0),
+        before_h,
     )
     assert len(columns) == len(CONTEXT)
     context = np.empty((len(width), len(CONTEXT)), np.float32)

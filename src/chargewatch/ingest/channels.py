@@ -101,9 +101,16 @@ _LOCATION_ORDER: Final = ("Outlet", "Inlet", "Cable", "EV", "Body", "Upstream")
 #: Which of several readings of one instant counts (contract, section 2): the smallest rank.
 CONTEXT_RANK: Final = np.array([_CONTEXT_ORDER.index(c) for c in CONTEXTS] + [8], np.int64)
 LOCATION_RANK: Final = np.array([_LOCATION_ORDER.index(loc) for loc in LOCATIONS] + [6], np.int64)
+_NEVER_ANALYSED: Final = 9
 #: 0 a total, 1 to 3 the phase, 9 between phases or neutral (never analysed).
 PHASE_NUMBER: Final = np.array(
     [0 if p == "" else (int(p[1]) if p in {"L1", "L2", "L3", "L1-N", "L2-N", "L3-N"} else 9) for p in PHASES]
     + [9],
     np.int64,
 )
+
+# Lookups by two codes, each with a last entry for the code -1.
+#: Whether a measurand can be in a unit.
+FITS: Final = QUANTITY_OF_MEASURAND[:, None] == QUANTITY_OF_UNIT[None]
+#: The channel of a measurand at a phase, -1 where the two are not analysed.
+CHANNEL_OF: Final = np.where(PHASE_NUMBER < _NEVER_ANALYSED, CHANNEL_OF_MEASURAND[:, None], np.int8(-1))

@@ -14,15 +14,14 @@ import numpy as np
 from chargewatch.domain.verdict import WINDOW_S
 from chargewatch.domain.vocabulary import CONTEXT_CODES
 from chargewatch.ingest.channels import (
-    CHANNEL_OF_MEASURAND,
+    CHANNEL_OF,
     CONTEXT_RANK,
     FACTOR_OF_UNIT,
+    FITS,
     LOCATION_RANK,
     OFFSET_OF_UNIT,
     PHASE_NUMBER,
     PHASE_RULES,
-    QUANTITY_OF_MEASURAND,
-    QUANTITY_OF_UNIT,
     Channel,
     PhaseRule,
 )
@@ -42,6 +41,7 @@ _ACTIVE_CURRENT_A: Final = 1.0
 _CLOCK: Final = CONTEXT_CODES["sample.clock"]
 _ALIASES: Final = 1024  # more than there are pairs of measurand and phase code
 _WINDOW_US: Final = WINDOW_S * 1_000_000
+_SHORTEST_GAP_S: Final = 300.0
 #: No meter shows more than this, in any unit.
 LARGEST_VALUE: Final = 1e15
 
@@ -101,22 +101,19 @@ def select(columns: ReadingColumns, now_us: int, dropped: Flags | None = None) -
     repair leaves out.
     """
     sessions = columns.sessions
-    known = (
-        (columns.measurand >= 0)
-        & (columns.unit >= 0)
-        & (QUANTITY_OF_UNIT[columns.unit] == QUANTITY_OF_MEASURAND[columns.measurand])
-        & ~columns.signed
-    )
+    known = FITS[columns.measurand, columns.unit] & ~columns.signed
     sane = (columns.at_us >= EARLIEST_SANE_US) & (columns.at_us <= now_us + AHEAD_US)
     numeric = np.abs(columns.value) <= LARGEST_VALUE
     usable = known & sane & numeric
     session_of = np.repeat(np.arange(sessions), steps(columns.offsets))
-    channel = CHANNEL_OF_MEASURAND[columns.measurand]
-    analysed = usable & (channel >= 0) & (PHASE_NUMBER[columns.phase] < 9)
+    channel = CHANNEL_OF[columns.measurand, columns.phase]
+    analysed = usable & (channel >= 0)
     if dropped is not None:
         analysed &= ~dropped
     spans = _spans(columns, sane, analysed, session_of)
-    rows = np.flatnonzero(analysed)
+    rows = analysed.nonzero()[0]
+    none = np.zeros(sessions, np.int64)
+    clean = usable.all()
     series, phases_summed = _choose(columns, rows, session_of[rows], channel[rows], spans.first_us)
     return Selection(
         series=series,
@@ -127,9 +124,9 @@ def select(columns: ReadingColumns, now_us: int, dropped: Flags | None = None) -
         gaps=spans.gaps,
         attended_first_us=spans.attended_first_us,
         attended_last_us=spans.attended_last_us,
-        clock_faults=_per_session(columns, ~sane),
-        unknown=_per_session(columns, ~known),
-        not_numeric=_per_session(columns, known & ~numeric),
+        clock_faults=none if clean else _per_session(columns, ~sane),
+        unknown=none if clean else _per_session(columns, ~known),
+        not_numeric=none if clean else _per_session(columns, known & ~numeric),
         units_assumed=_per_session(columns, columns.unit_assumed & known),
         phases_summed=phases_summed,
     )
@@ -148,24 +145,28 @@ class _Spans(NamedTuple):
 def _spans(columns: ReadingColumns, sane: Flags, analysed: Flags, session_of: Integers) -> _Spans:
     """Returns when each session is seen. "Attended" leaves out clock-aligned readings."""
     sessions = columns.sessions
-    rows = np.flatnonzero(sane)
-    at, owner = columns.at_us[rows], session_of[rows]
+    context, at, owner = columns.context, columns.at_us, session_of
+    if not sane.all():
+        context, at, owner, analysed = context[sane], at[sane], owner[sane], analysed[sane]
     if np.any((steps(at) < 0) & (steps(owner) == 0)):
         order = np.lexsort((at, owner))
-        rows, at, owner = rows[order], at[order], owner[order]
+        context, at, owner, analysed = context[order], at[order], owner[order], analysed[order]
     first, last = _extremes(at, owner, sessions)
-    attended = columns.context[rows] != _CLOCK
-    attended_first, attended_last = _extremes(at[attended], owner[attended], sessions)
+    attended = context != _CLOCK
+    attended_first, attended_last = first, last
+    if not attended.all():
+        attended_first, attended_last = _extremes(at[attended], owner[attended], sessions)
     window = first.copy()
-    for s in np.flatnonzero(last - first > _WINDOW_US):
+    for s in (last - first > _WINDOW_US).nonzero()[0]:
         own = at[np.searchsorted(owner, s) : np.searchsorted(owner, s, side="right")]
         window[s] = own[np.searchsorted(own, last[s] - _WINDOW_US)]
-    measured = analysed[rows]
-    at, owner = at[measured], owner[measured]
+    if not analysed.all():
+        at, owner = at[analysed], owner[analysed]
     fresh = np.ones(len(at), np.bool_)
     fresh[1:] = (steps(at) != 0) | (steps(owner) != 0)
-    instants = np.bincount(owner[fresh], minlength=sessions)
-    gaps = _gaps(at[fresh], owner[fresh], sessions)
+    at, owner = at[fresh], owner[fresh]
+    instants = np.bincount(owner, minlength=sessions)
+    gaps = _gaps(at, owner, sessions)
     return _Spans(first, last, window, instants, gaps, attended_first, attended_last)
 
 
@@ -184,14 +185,18 @@ def _gaps(at: Integers, session_of: Integers, sessions: int) -> Integers:
     """Counts gaps over four times the session's usual spacing (and five minutes)."""
     inside = steps(session_of) == 0
     gap_s = steps(at)[inside] / 1e6
+    if not (gap_s > _SHORTEST_GAP_S).any():
+        return np.zeros(sessions, np.int64)
     owner = session_of[1:][inside]
     usual_s = lower_medians(gap_s, owner, sessions)
-    wide = gap_s > np.maximum(4.0 * usual_s[owner], 300.0)
+    wide = gap_s > np.maximum(4.0 * usual_s[owner], _SHORTEST_GAP_S)
     return np.bincount(owner[wide], minlength=sessions)
 
 
 def lower_medians(values: Floats, owner: Integers, sessions: int) -> Floats:
     """Returns the lower median of each session's values; ``owner`` is sorted. 0 without values."""
+    if sessions == 1:
+        return np.sort(values)[[(len(values) - 1) // 2]] if len(values) else np.zeros(1)
     ranked = values[np.lexsort((values, owner))]
     bounds = np.searchsorted(owner, np.arange(sessions + 1))
     count = steps(bounds)
@@ -206,34 +211,37 @@ def _choose(
 ) -> tuple[tuple[Series, ...], Flags]:
     """Returns one value per session, channel and instant."""
     sessions = columns.sessions
-    phase = PHASE_NUMBER[columns.phase[rows]]
+    name = columns.phase[rows]
+    phase = PHASE_NUMBER[name]
     context = columns.context[rows]
     preference = (CONTEXT_RANK[context] * 2 + (phase > 0)) * 8 + LOCATION_RANK[columns.location[rows]]
-    alias = columns.measurand[rows].astype(np.int64) * 16 + columns.phase[rows]
+    alias = columns.measurand[rows].astype(np.int64) * 16 + name
     fine = (preference * 4 + phase) * _ALIASES + alias
     group = channel.astype(np.int64) * sessions + session_of
     at = columns.at_us[rows]
     order = np.lexsort((fine, at, group))
     rows, group, at, fine, preference = rows[order], group[order], at[order], fine[order], preference[order]
+    phase = phase[order]
     new_instant = np.ones(len(rows), np.bool_)
     new_instant[1:] = (steps(at) != 0) | (steps(group) != 0)
     keep = _one_a_key(new_instant, fine)
     if not keep.all():
         new_instant = _carry_starts(new_instant, keep)
-        rows, group, preference = rows[keep], group[keep], preference[keep]
+        rows, group, preference, phase = rows[keep], group[keep], preference[keep], phase[keep]
     unit = columns.unit[rows]
     # To a thousandth of the base unit: 3.8 kWh sent as 3.8000000000000003 is no move of the register.
     value = np.round(columns.value[rows] * FACTOR_OF_UNIT[unit] + OFFSET_OF_UNIT[unit], 3)
-    starts = np.flatnonzero(new_instant)
     summed = np.zeros(sessions, np.bool_)
-    active = np.full(len(starts), -1, np.int8)
-    chosen = value[starts]
-    complete = np.ones(len(starts), np.bool_)
-    if np.any(PHASE_NUMBER[columns.phase[rows]] > 0):
-        chosen, active, complete = _merge_phases(columns, rows, group, value, preference, starts)
-        by_phase = (PHASE_NUMBER[columns.phase[rows[starts]]] > 0) & complete
-        energy_or_power = group[starts] < (Channel.POWER + 1) * sessions
-        summed[np.unique(group[starts][by_phase & energy_or_power] % sessions)] = True
+    if not phase.any():
+        if not new_instant.all():
+            rows, group, value = rows[new_instant], group[new_instant], value[new_instant]
+        active = np.full(len(rows), -1, np.int8)
+        return _split(columns, rows, group, value, active, first_us), summed
+    starts = new_instant.nonzero()[0]
+    chosen, active, complete = _merge_phases(columns, rows, group, value, preference, starts)
+    by_phase = (phase[starts] > 0) & complete
+    energy_or_power = group[starts] < (Channel.POWER + 1) * sessions
+    summed[np.unique(group[starts][by_phase & energy_or_power] % sessions)] = True
     starts, chosen, active = starts[complete], chosen[complete], active[complete]
     return _split(columns, rows[starts], group[starts], chosen, active, first_us), summed
 
@@ -309,17 +317,17 @@ def _split(
     sessions = columns.sessions
     at_s = (columns.at_us[rows] - first_us[group % sessions]) / 1e6
     context, location = columns.context[rows], columns.location[rows]
-    bounds = np.searchsorted(group, np.arange(_CHANNELS * sessions + 1))
+    bounds = group.searchsorted(np.arange(_CHANNELS * sessions + 1))
+    cuts = bounds[::sessions].tolist() if sessions else [0] * (_CHANNELS + 1)
     nothing = Series(
         np.zeros(sessions + 1, np.int64), at_s[:0], value[:0], context[:0], active[:0], location[:0]
     )
     series = []
     for channel in range(_CHANNELS):
-        part = bounds[channel * sessions : (channel + 1) * sessions + 1]
-        cut = slice(int(part[0]), int(part[-1]))
+        cut = slice(cuts[channel], cuts[channel + 1])
         if cut.start == cut.stop:
             series.append(nothing)
             continue
-        offsets = part - part[0]
+        offsets = bounds[channel * sessions : (channel + 1) * sessions + 1] - cut.start
         series.append(Series(offsets, at_s[cut], value[cut], context[cut], active[cut], location[cut]))
     return tuple(series)

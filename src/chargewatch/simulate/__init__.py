@@ -4,7 +4,14 @@ Written from ``categories.md`` alone and sharing no code with any detector, so t
 measured on it is measured against the definitions and not against itself.
 """
 
-from chargewatch.simulate.catalogue import FAULTS, HELD_OUT, HELD_OUT_NEAR_MISSES, NEAR_MISSES
+from chargewatch.simulate.catalogue import (
+    FAULTS,
+    HELD_OUT,
+    HELD_OUT_NEAR_MISSES,
+    NEAR_MISSES,
+    UNSEEN,
+    UNSEEN_NORMALS,
+)
 from chargewatch.simulate.fleet import simulate_fleet
 from chargewatch.simulate.records import Kind, Label, SimulatedReading, SimulatedSession
 from chargewatch.simulate.sessions import simulate_session
@@ -15,6 +22,8 @@ __all__ = [
     "HELD_OUT",
     "HELD_OUT_NEAR_MISSES",
     "NEAR_MISSES",
+    "UNSEEN",
+    "UNSEEN_NORMALS",
     "FleetFiles",
     "Kind",
     "Label",

@@ -21,12 +21,17 @@ from chargewatch.simulate.faults import (
 from chargewatch.simulate.frozen_faults import FROZEN_MECHANISMS
 from chargewatch.simulate.mismatch_faults import MISMATCH_MECHANISMS
 from chargewatch.simulate.near_misses import DELIVERY_NEAR_MISSES
+from chargewatch.simulate.odd_control import CONTROL_MECHANISMS
 from chargewatch.simulate.odd_readings import READING_MECHANISMS
 from chargewatch.simulate.odd_shapes import SHAPE_MECHANISMS
+from chargewatch.simulate.odd_signals import SIGNAL_MECHANISMS
+from chargewatch.simulate.rare_normals import RARE_NORMALS
 from chargewatch.simulate.register_faults import DECREASE_MECHANISMS
 from chargewatch.simulate.register_near_misses import REGISTER_NEAR_MISSES
+from chargewatch.simulate.restless_normals import RESTLESS_NORMALS
 from chargewatch.simulate.spike_faults import SPIKE_MECHANISMS
 from chargewatch.simulate.stations import Station, meets
+from chargewatch.simulate.step_near_misses import STEP_NEAR_MISSES
 
 MECHANISMS: Final[Mapping[Category, tuple[Mechanism, ...]]] = {
     Category.KWH_DECREASE: DECREASE_MECHANISMS,
@@ -47,7 +52,16 @@ LOOK_ALIKES: Final[tuple[Mechanism, ...]] = (
     *REGISTER_NEAR_MISSES,
     *ELECTRICAL_NEAR_MISSES,
     *ENERGY_NEAR_MISSES,
+    *STEP_NEAR_MISSES,
+    *RESTLESS_NORMALS,
 )
+
+UNSEEN_MECHANISMS: Final[tuple[Mechanism, ...]] = (*CONTROL_MECHANISMS, *SIGNAL_MECHANISMS)
+"""Odd shapes (UNUSUAL_PROFILE) by another author, written after the base model and made by name alone.
+
+No fleet, suite or training set draws them: what is measured on them is measured on kinds that nobody who
+worked on the detector chose, and what was seeded before them stays as it was.
+"""
 
 FAULTS: Final[Mapping[Category, tuple[str, ...]]] = {
     category: tuple(mechanism.name for mechanism in mechanisms) for category, mechanisms in MECHANISMS.items()
@@ -60,18 +74,24 @@ HELD_OUT: Final[Mapping[Category, tuple[str, ...]]] = {
 }
 HELD_OUT_NEAR_MISSES: Final[tuple[str, ...]] = tuple(m.name for m in LOOK_ALIKES if m.held_out)
 
+#: Kinds of UNUSUAL_PROFILE that are made by name alone, beyond those of ``FAULTS``: held out from everything.
+UNSEEN: Final[tuple[str, ...]] = tuple(mechanism.name for mechanism in UNSEEN_MECHANISMS)
+#: Normal behaviour with unusual figures, by the same author: made by name alone too, beyond ``NEAR_MISSES``.
+UNSEEN_NORMALS: Final[tuple[str, ...]] = tuple(mechanism.name for mechanism in RARE_NORMALS)
+
 
 def fault_named(category: Category, name: str) -> Mechanism:
     """Returns the mechanism of a category. Raises ValueError for an unknown name."""
-    for mechanism in MECHANISMS[category]:
+    unseen = UNSEEN_MECHANISMS if category is Category.UNUSUAL_PROFILE else ()
+    for mechanism in (*MECHANISMS[category], *unseen):
         if mechanism.name == name:
             return mechanism
     raise ValueError(f"{category} has no mechanism {name!r}; there are {', '.join(FAULTS[category])}")
 
 
 def near_miss_named(name: str) -> Mechanism:
-    """Returns a near-miss. Raises ValueError for an unknown name."""
-    for mechanism in LOOK_ALIKES:
+    """Returns a near-miss, or normal behaviour made by name alone. Raises ValueError for an unknown name."""
+    for mechanism in (*LOOK_ALIKES, *RARE_NORMALS):
         if mechanism.name == name:
             return mechanism
     raise ValueError(f"no near-miss {name!r}; there are {', '.join(NEAR_MISSES)}")
@@ -87,5 +107,5 @@ def possible_faults(station: Station) -> dict[Category, tuple[Mechanism, ...]]:
 
 
 def possible_near_misses(station: Station) -> tuple[Mechanism, ...]:
-    """Returns the near-misses whose excuse a station like this one can show."""
-    return tuple(m for m in LOOK_ALIKES if meets(station, m.needs))
+    """Returns the near-misses whose excuse a station like this one can show with the meter that it has."""
+    return tuple(m for m in LOOK_ALIKES if not m.own_meter and meets(station, m.needs))

@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from chargewatch.simulate.catalogue import LOOK_ALIKES, MECHANISMS
+from chargewatch.simulate.catalogue import LOOK_ALIKES, MECHANISMS, UNSEEN_MECHANISMS
 from chargewatch.simulate.faults import Mechanism
 from chargewatch.simulate.plans import Plan, draw_plan
+from chargewatch.simulate.rare_normals import RARE_NORMALS
 from chargewatch.simulate.records import Kind
 from chargewatch.simulate.stations import Needs, draw_station
 
@@ -39,12 +40,15 @@ class Behaviour(NamedTuple):
 NORMAL_BEHAVIOUR: Final = (
     Behaviour(
         "end-of-charge taper and balancing tail",
-        ("vehicles.ac_curve", "vehicles.draw_dc_curve"),
-        ("taper_before_end", "nearly_full_pause", "hot_taper"),
+        ("vehicles.ac_curve", "vehicles.draw_dc_curve", "restless_normals._balancing"),
+        ("taper_before_end", "nearly_full_pause", "hot_taper", "balancing", "curve_in_stairs"),
         lambda p: p.visit.target_soc >= 90.0,
     ),
     Behaviour(
-        "climate draw after full", ("behaviour._with_idle_draw",), (), lambda p: bool(p.visit.afterwards)
+        "climate draw after full",
+        ("behaviour._with_idle_draw",),
+        ("climate_by_turns",),
+        lambda p: bool(p.visit.afterwards),
     ),
     Behaviour(
         "scheduled and tariff charging",
@@ -54,14 +58,21 @@ NORMAL_BEHAVIOUR: Final = (
     ),
     Behaviour(
         "load management in steps",
-        ("chargers.managed_offers",),
-        ("managed_pause", "offer_falls_with_pit", "offer_withdrawn", "hot_offer_steps_down"),
+        ("chargers.managed_offers", "restless_normals._offer_in_fine_steps"),
+        (
+            "managed_pause",
+            "offer_falls_with_pit",
+            "offer_withdrawn",
+            "hot_offer_steps_down",
+            "offer_in_fine_steps",
+            "offer_follows_the_sun",
+        ),
         lambda p: p.station.charger.managed,
     ),
     Behaviour(
         "DC power shared between two outlets",
-        ("electrical_near_misses._shares_with_neighbour",),
-        ("dc_shared_outlets", "shallow_dip"),
+        ("electrical_near_misses._shares_with_neighbour", "restless_normals._power_by_modules"),
+        ("dc_shared_outlets", "shallow_dip", "power_by_modules"),
         None,
     ),
     Behaviour(
@@ -78,8 +89,8 @@ NORMAL_BEHAVIOUR: Final = (
     ),
     Behaviour(
         "cold batteries that start low",
-        ("behaviour._dc_visit",),
-        (),
+        ("behaviour._dc_visit", "near_misses._warming_battery"),
+        ("warming_battery",),
         lambda p: p.visit.warm_up is not None,
     ),
     Behaviour("full cars plugged in", ("near_misses._full_at_start",), ("full_at_start",), None),
@@ -118,13 +129,15 @@ NORMAL_BEHAVIOUR: Final = (
 
 
 def mechanism_table() -> str:
-    """Returns a Markdown table: each mechanism of each category, then the near-misses, in their order."""
+    """Returns a Markdown table: each mechanism of each category, near-misses, and what is made by name alone."""
     rows = [
         _row(str(category), mechanism)
         for category, mechanisms in MECHANISMS.items()
         for mechanism in mechanisms
     ]
     rows += [_row("near-miss", mechanism) for mechanism in LOOK_ALIKES]
+    rows += [_row("unseen odd shape", mechanism) for mechanism in UNSEEN_MECHANISMS]
+    rows += [_row("unseen normal", mechanism) for mechanism in RARE_NORMALS]
     return "\n".join(("| of | mechanism | held out | the station must |", "|---|---|---|---|", *rows))
 
 

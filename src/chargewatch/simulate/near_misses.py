@@ -277,6 +277,22 @@ def _tiny_delivery(plan: Plan, rng: np.random.Generator) -> Plan:
     return replace(plan, faults=())
 
 
+def _warming_battery(plan: Plan, rng: np.random.Generator) -> Plan:
+    """A cold battery takes a quarter to two thirds at first, and more and more as charging warms it."""
+    plan = plain(plan)
+    warm = on_grid(float(rng.uniform(360.0, 1800.0)))
+    plan = with_charge(plan, rng, min(0.6 * warm + float(rng.uniform(240.0, 900.0)), longest_charge_s(plan)))
+    at, steps = event_at_s(plan, 0.0), int(warm // 20.0)
+    progress = (np.arange(steps) / steps) ** float(rng.choice((0.6, 1.0, 1.6)))
+    least = float(rng.uniform(0.25, 0.65))
+    spans = tuple(
+        Span(at + 20.0 * i, at + 20.0 * (i + 1), least + (1.0 - least) * share)
+        for i, share in enumerate(progress.tolist())
+    )
+    plan = lasting(plan, at + warm + float(rng.uniform(120.0, 600.0)))
+    return replace(plan, course=Course(acceptance=(Span(0.0, at, least), *spans)))
+
+
 _KNOWN_AC_SOC: Final = KNOWN_SOC._replace(kind="ac")
 _BLIND_AC: Final = Needs(kind="ac", managed=False, soc=False, offered=True)
 
@@ -320,5 +336,10 @@ DELIVERY_NEAR_MISSES: Final = (
         "tiny_delivery",
         Needs(kind="ac", managed=False, begin_end=True, resolution_at_most_wh=10),
         _tiny_delivery,
+    ),
+    Mechanism(
+        "warming_battery",
+        Needs(kind="dc", managed=False, power=True, sampling_at_most_s=60.0),
+        _warming_battery,
     ),
 )
