@@ -11,6 +11,7 @@ from chargewatch.cli import (
     import_history,
     score,
     serve,
+    shade,
     simulate,
     thresholds,
     train,
@@ -27,6 +28,7 @@ app = typer.Typer(
 _COMMANDS = (
     serve,
     score,
+    shade,
     simulate,
     train,
     evaluate,
