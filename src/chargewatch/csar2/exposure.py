@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from chargewatch.features.channel_table import COMPANIONS, CONTEXT, Place
+from chargewatch.features.channel_table import COMPANIONS, CONTEXT, OF_THE_BATTERY, Place
 from chargewatch.features.tensor import SessionTensors, Singles
 from chargewatch.ingest.columns import Floats, Integers
 
@@ -27,6 +27,7 @@ _CHARGING: Final = 0.2  # share of the peak
 _DEPTHS: Final = (0.15, 0.65)  # so that power never falls as low as in a pit
 _WAVES: Final = 3
 _STEPPED: Final = 0.4
+_IS_DC: Final = [row.name for row in CONTEXT].index("is_dc")
 _MANAGED: Final = [row.name for row in CONTEXT].index("managed")
 
 
@@ -40,7 +41,8 @@ def spoilt(normal: SessionTensors, seed: int) -> SessionTensors:
     rng = np.random.default_rng((seed, len(normal.shown)))
     rows, values = [], []
     for place in COMPANIONS:
-        able = np.flatnonzero(normal.masks[:, place].sum(axis=1) >= _LEAST)
+        judged = normal.context[:, _IS_DC] < 0.5 if place in OF_THE_BATTERY else np.True_
+        able = np.flatnonzero((normal.masks[:, place].sum(axis=1) >= _LEAST) & judged)
         wanted = min(len(normal.shown) // SPOILT_OF, len(able))
         for row in rng.choice(able, wanted, replace=False).tolist():
             known = np.flatnonzero(normal.masks[row, place])

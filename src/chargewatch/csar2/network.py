@@ -13,7 +13,15 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, DELIVERY, RECONSTRUCTED, Place
+from chargewatch.features.channel_table import (
+    BUCKETS,
+    CHANNELS,
+    CONTEXT,
+    DELIVERY,
+    OF_THE_BATTERY,
+    RECONSTRUCTED,
+    Place,
+)
 
 #: What would give a hidden bucket away.
 HIDDEN: Final = (
@@ -51,6 +59,7 @@ _SMALL: Final = 0.02  # of a channel's own scale
 _LEAST_RISE: Final = 0.015  # of the state of charge: less may be one step of a coarse one
 _LEAST_KWH: Final = 0.5
 _OUTSIDE: Final = 1e6
+_IS_DC: Final = [row.name for row in CONTEXT].index("is_dc")
 
 
 class Block(nn.Module):  # type: ignore[misc]
@@ -211,10 +220,14 @@ class Detector(nn.Module):  # type: ignore[misc]
 
         Of every reconstructed channel: how far it lies from what was expected, in widths of the distribution and as
         it is, how far it moved, and how sure the expectation was: where a channel is restless, the autoencoder
-        expects restlessness, and only the last three show it.
+        expects restlessness, and only the last three show it. What is the battery's own is not judged on DC.
         """
         count = len(RECONSTRUCTED)
-        targets, known = values[:, list(RECONSTRUCTED)], masks[:, list(RECONSTRUCTED)]
+        on_ac = (1.0 - context[:, _IS_DC : _IS_DC + 1]).unsqueeze(2)
+        judged = torch.cat(
+            [on_ac if p in OF_THE_BATTERY else torch.ones_like(on_ac) for p in RECONSTRUCTED], dim=1
+        )
+        targets, known = values[:, list(RECONSTRUCTED)], masks[:, list(RECONSTRUCTED)] * judged
         centre, log_width = expected[:, :count], expected[:, count:]
         apart = (targets - centre) * known
         z = (apart * torch.exp(-log_width)).clamp(-_MOST_Z, _MOST_Z)
@@ -229,7 +242,7 @@ class Detector(nn.Module):  # type: ignore[misc]
             known,
             centre[:, : len(DELIVERY)] * known[:, : len(DELIVERY)],
             values[:, list(_SEEN)],
-            charge_against_energy(values, masks),
+            charge_against_energy(values, masks) * on_ac,
             context.unsqueeze(2) * torch.ones_like(shown),
             state,
         )

@@ -14,7 +14,7 @@ from chargewatch.csar2.physics.finding import Fact, Finding
 from chargewatch.csar2.shape_model import Outlook
 from chargewatch.domain.categories import Category, Severity
 from chargewatch.domain.verdict import DECISION_THRESHOLD
-from chargewatch.features.channel_table import BUCKETS, RECONSTRUCTED, Place
+from chargewatch.features.channel_table import BUCKETS, CONTEXT, OF_THE_BATTERY, RECONSTRUCTED, Place
 from chargewatch.features.record import SessionRecord
 from chargewatch.features.register import WH_PER_KWH
 from chargewatch.features.tensor import SessionTensors
@@ -24,6 +24,7 @@ _MOST_FACTS: Final = 5
 _CLEAREST: Final = 10.0
 _HIGHEST_SCORE: Final = 0.5499  # what a definition proves scores 0.55 or more
 _HIGHEST_NORMAL: Final = 0.4999
+_IS_DC: Final = [row.name for row in CONTEXT].index("is_dc")
 _SAME_MOMENT_S: Final = 1e-3
 
 
@@ -76,8 +77,10 @@ def find(
 ) -> list[Finding]:
     """Reports a session whose shape at most a share ``limit`` of the normal ones shows, and where."""
     p = float(outlook.p[row])
+    is_dc = bool(tensors.context[row, _IS_DC])
+    judged = [place for place in RECONSTRUCTED if not (is_dc and place in OF_THE_BATTERY)]
     surprise = max(
-        (_surprise(tensors, outlook, row, place) for place in RECONSTRUCTED),
+        (_surprise(tensors, outlook, row, place) for place in judged),
         key=lambda one: float(one.apart.sum()) / max(int(one.known.sum()), 1),
     )
     first, last = _clearest_run(surprise)

@@ -69,6 +69,8 @@ class Place(IntEnum):
 DELIVERY: Final = (Place.REGISTER_POWER, Place.MEASURED_POWER, Place.MEASURED_TRAVEL)
 COMPANIONS: Final = (Place.SOC, Place.OFFERED, Place.VOLTAGE, Place.DIVERGENCE, Place.FIRST_PHASE)
 RECONSTRUCTED: Final = (*DELIVERY, *COMPANIONS)
+#: On DC these are the battery's own, and as different as batteries are: nothing is called unusual for them there.
+OF_THE_BATTERY: Final = (Place.SOC, Place.VOLTAGE)
 
 CONTEXT: Final = (
     Row("is_dc", "flag", "0 or 1"),
