@@ -5,9 +5,9 @@ category), and slopes for what makes a verdict more or less sure. It is fitted o
 fitted on, weighted to the share of faulty sessions that is expected in the field, because the same detector is right
 less often in saying "faulty" where fewer sessions are.
 
-Two things are no matter of fitting: confidence falls with thin and with doubtful data, and no kind of verdict is
+Three things are no matter of fitting: confidence falls with thin and with doubtful data; no kind of verdict is
 taken to be always right, however few wrong ones were seen (one pseudo-verdict of each kind, right as often as
-wrong).
+wrong); and no verdict is surer than 0.999, for what simulated sessions show is not all that happens in the field.
 """
 
 import math
@@ -39,6 +39,8 @@ _SLOPES: Final = {
     "managed_normal": (-np.inf, np.inf),
 }
 FIGURES: Final = (*_KINDS, *_SLOPES)
+_DOUBTFUL: Final = np.isin(FIGURES, ("few_instants", "doubts", "not_seen_by_network"))
+_SUREST: Final = math.log(0.999 / 0.001)
 #: Weights of a model that was not calibrated: judgements, not measurements.
 PRIOR: Final = (
     dict.fromkeys(FIGURES, 0.0)
@@ -104,11 +106,14 @@ class ConfidenceModel:
         if not all(math.isfinite(weight) for weight in weights.values()):
             raise ValueError("the confidence model has a weight that is no number")
         self.basis = basis
-        self._weights = [weights[name] for name in FIGURES]
+        ordered = [weights[name] for name in FIGURES]
+        self._sure = [0.0 if doubtful else w for w, doubtful in zip(ordered, _DOUBTFUL, strict=True)]
+        self._doubt = [w if doubtful else 0.0 for w, doubtful in zip(ordered, _DOUBTFUL, strict=True)]
 
     def confidence(self, grounds: Grounds) -> float:
         """Returns the probability that the verdict is right; at most 0.5 with fewer than two instants."""
-        logit = sum(map(mul, self._weights, figures_of(grounds)))
+        figures = figures_of(grounds)
+        logit = min(sum(map(mul, self._sure, figures)), _SUREST) + sum(map(mul, self._doubt, figures))
         probability = 1.0 / (1.0 + math.exp(-min(max(logit, -30.0), 30.0)))
         return min(probability, 0.5) if grounds.instants < 2 else probability
 
