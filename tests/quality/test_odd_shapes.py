@@ -1,6 +1,6 @@
 """Odd shapes that training never saw, and how often normal sessions are taken for such.
 
-Floors, not aims (decision 11): measured .45 on 75 sessions of each kind, 1.1 false alarms in 1,000 with near-misses.
+Floors, not aims (decision 11): measured .76 on 150 sessions of each kind, 1.2 false alarms in 1,000 with near-misses.
 """
 
 from chargewatch.domain.categories import Category
@@ -26,7 +26,7 @@ def test_odd_shapes_of_unseen_kinds_are_found() -> None:
         visible += len(shown)
         found += unusual(shown)
     assert visible >= EACH * 5
-    assert found >= 0.38 * visible
+    assert found >= 0.66 * visible
 
 
 def test_normal_sessions_are_hardly_ever_called_unusual() -> None:

@@ -1,8 +1,8 @@
 """Odd shapes and rare normal behaviour by another author, who had not seen the detector.
 
-Floors, not aims, on 80 sessions of each kind (``python -m tests.quality.unseen_kinds``): measured .81 where the power
-is odd, .01 where it is steady, .52 of all; nothing but UNUSUAL_PROFILE was reported of any of them. Of normal behaviour
-9 in 1,520 sessions were reported, and 45 of 80 whose cold battery takes power in a slow ramp: wrong, and known.
+Floors, not aims, on 80 sessions of each kind (``python -m tests.quality.unseen_kinds``): measured .87 where the power
+is odd, .12 where it is steady, .60 of all; nothing but UNUSUAL_PROFILE was reported of any of them. Of normal behaviour
+9 in 1,600 sessions were reported.
 """
 
 from functools import cache
@@ -11,8 +11,6 @@ from chargewatch.simulate import UNSEEN, UNSEEN_NORMALS
 from tests.quality.unseen_kinds import STEADY, Found, measured, quietness
 
 EACH = 12
-KNOWN = "cold_ramp"
-"""Normal, and taken for unusual more often than not."""
 
 
 @cache
@@ -31,8 +29,8 @@ def test_enough_of_each_kind_is_seen() -> None:
 
 def test_odd_power_of_unseen_kinds_is_found() -> None:
     odd = [row for row in outcomes() if row.kind not in STEADY]
-    assert recall(odd) >= 0.72
-    assert recall(list(outcomes())) >= 0.45
+    assert recall(odd) >= 0.78
+    assert recall(list(outcomes())) >= 0.52
 
 
 def test_twice_the_rate_finds_no_fewer() -> None:
@@ -52,11 +50,7 @@ def test_no_other_category_is_reported_of_them() -> None:
 
 
 def test_rare_normal_behaviour_is_hardly_ever_called_unusual() -> None:
-    """At 9 in 1,520, more than five of 228 come up once in 380 times."""
-    rows = [quietness(name, EACH) for name in UNSEEN_NORMALS if name != KNOWN]
+    """At 9 in 1,600, more than five of 240 come up once in 300 times."""
+    rows = [quietness(name, EACH) for name in UNSEEN_NORMALS]
     assert sum(row.unusual[0] for row in rows) <= 5
     assert sum(sum(row.others.values()) for row in rows) == 0
-
-
-def test_a_slow_ramp_of_a_cold_battery_is_no_worse_than_known() -> None:
-    assert quietness(KNOWN, 3 * EACH).unusual[0] <= 0.75 * 3 * EACH
