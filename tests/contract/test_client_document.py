@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chargewatch.client import AsyncClient, Client, MeterValue, SessionState
-from chargewatch.client.bodies import ReadingsBody, SessionBody, ThresholdsBody
+from chargewatch.client.bodies import BatchBody, ReadingsBody, SessionBody, ThresholdsBody
 from chargewatch.client.clients import Method
 from chargewatch.server.app import ROUTERS, assemble
 from chargewatch.server.platform.health import Draining, ReadinessChecks
@@ -34,6 +34,8 @@ SAMPLES: Mapping[str, tuple[Any, ...]] = {
     "get_session": ("s",),
     "get_session_if_changed": ("s", 1),
     "delete_session": ("s",),
+    "submit_batch": ([],),
+    "get_batch_status": ("batch-1",),
     "push_ocpp": ("CP", [[2, "1", "Heartbeat", {}]]),
     "put_ocpi_session": ("NL", "TNM", "s", {}),
     "patch_ocpi_session": ("NL", "TNM", "s", {}),
@@ -53,6 +55,7 @@ BODIES = {
     "create_session": SessionBody,
     "replace_session": ReadingsBody,
     "update_session": ReadingsBody,
+    "submit_batch": BatchBody,
     "change_thresholds": ThresholdsBody,
 }
 #: Operations whose bodies are in the words of OCPP and OCPI, which a backend has already.

@@ -11,7 +11,7 @@ from tests.hostile.address_attacks import path_of
 from tests.hostile.api_document import Call, Place
 from tests.hostile.attacks import Attack
 from tests.hostile.body_attacks import JSON, with_fragment
-from tests.hostile.stage import Stage, renamed
+from tests.hostile.stage import MADE, Stage, renamed
 
 #: Begins every word of the tenant whose data must not be seen.
 STEM = "cnrya"
@@ -76,10 +76,15 @@ class Planted:
             call, Attack("plant", "", call.method.encode(), target, [*JSON, *(headers or [])], sent)
         )
         assert reply.status < 500, (call.name, reply)
+        if reply.status >= 300:
+            return False
+        answer = msgspec.json.decode(reply.body)
+        if call.name in MADE:  # what a worker made of it
+            location = reply.header("location")
+            assert location is not None
+            return not msgspec.json.decode((await self._stage.get(location.encode())).body)["failed_sessions"]
         # frames of OCPP have a result each
-        return reply.status < 300 and not any(
-            msgspec.json.decode(reply.body).get(word) for word in _NOT_TAKEN
-        )
+        return not any(answer.get(word) for word in _NOT_TAKEN)
 
     def visible(self) -> set[str]:
         """The marks that the tenant itself sees, in all it can read."""
@@ -92,7 +97,7 @@ class Planted:
 
     def is_marked(self, name: str) -> bool:
         """Whether what stands for a path parameter is a word of this tenant alone."""
-        return STEM in self.known[name] or name in SHARED
+        return STEM in self.known[name] or name in SHARED or name in MADE.values()
 
     def uuids(self) -> list[str]:
         """The internal ids that the tenant sees."""

@@ -100,7 +100,7 @@ class Served:
 def _environment() -> dict[str, str]:
     """This machine's environment without its settings; nothing is judged again while a run looks for changes."""
     plain = {name: text for name, text in os.environ.items() if not name.startswith("CHARGEWATCH_")}
-    return plain | {"CHARGEWATCH_HOUSEKEEPING_S": "3600"}
+    return plain | {"CHARGEWATCH_HOUSEKEEPING_S": "3600", "CHARGEWATCH_JOB_POLL_S": "0.05"}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A tenant that is attacked: what exists in it, and a watch that notices whether anything has changed."""
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,9 +14,13 @@ from tests.hostile.body_attacks import JSON
 from tests.hostile.connection import Connection, Reply
 
 #: Path parameters that no example body names. A new one fails the run until it stands here.
-PLACES: Mapping[str, str] = {}
+PLACES: Mapping[str, str] = {"batch_id": f"batch-{0:032x}"}
+#: Those whose ids the service makes: the stage learns them when it makes the thing.
+MADE: Mapping[str, str] = {"POST /v1/sessions/batch": "batch_id"}
 #: Parameters that make a list show all there is.
 SHOW_ALL: Mapping[str, str] = {"/v1/sessions": "status=all&page_size=1"}
+#: For what workers do after an answer.
+PATIENCE_S = 60.0
 #: When an answer was made, which OCPI has at the end of each envelope.
 _MOMENT = re.compile(rb',"timestamp":"[^"]+"}$')
 
@@ -70,10 +75,22 @@ class Stage:
         """Sends a request with the tenant's key."""
         authorization = f"{call.scheme()} {self._key}".encode()
         try:
-            return await self._attacks.exchange(attack.wire(self._port, authorization), method=attack.method)
+            reply = await self._attacks.exchange(attack.wire(self._port, authorization), method=attack.method)
+            if call.name in MADE and attack.method == b"POST" and reply.status == 200:
+                await self._made(MADE[call.name], reply)
+            return reply
         finally:
             if attack.framed:  # what comes next could be taken for the rest of its body
                 await self._attacks.close()
+
+    async def _made(self, name: str, reply: Reply) -> None:
+        """Notes the id of what was made, and waits until the service has finished with it."""
+        self.known[name] = msgspec.json.decode(reply.body)[name]
+        location = reply.header("location")
+        assert location is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while (await self.get(location.encode())).header("retry-after") is not None:
+                await asyncio.sleep(0.05)
 
     def watched(self) -> list[bytes]:
         """Everything that can be read here."""

@@ -14,7 +14,7 @@ from tests.hostile.api_document import Call
 from tests.hostile.attacks import Attack
 from tests.hostile.connection import Reply
 from tests.hostile.planting import IDEMPOTENCY_KEY, NOBODY, SHARED, STEM, Planted
-from tests.hostile.stage import Stage, renamed, valid
+from tests.hostile.stage import MADE, Stage, renamed, valid
 
 ORDER = ("GET", "PATCH", "PUT", "POST", "DELETE")
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
@@ -70,7 +70,11 @@ class Sweep:
 
     def _foreign(self, name: str) -> Iterator[tuple[str, str]]:
         """Yields their ids, each with one of the same form that nobody has."""
-        marks = [mark for mark in sorted(self._theirs.marks) if mark.endswith(name)]
+        if name in MADE.values():
+            yield self._theirs.known[name], f"batch-{self._rng.getrandbits(128):032x}"
+            marks = [f"{STEM}-metadata"]
+        else:
+            marks = [mark for mark in sorted(self._theirs.marks) if mark.endswith(name)]
         for mark in marks or [self._theirs.known.get(name, f"{STEM}-metadata")]:
             yield mark, mark.replace(STEM, NOBODY)
         for found in self._theirs.uuids():

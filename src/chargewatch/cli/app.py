@@ -15,6 +15,7 @@ from chargewatch.cli import (
     thresholds,
     train,
     verify,
+    worker,
 )
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     serve,
+    worker,
     score,
     simulate,
     train,

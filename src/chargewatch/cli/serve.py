@@ -38,7 +38,7 @@ def serve(
         ),
     ] = None,
     no_worker: Annotated[
-        bool, typer.Option("--no-worker", help="Run no background jobs here (no jobs exist yet).")
+        bool, typer.Option("--no-worker", help="Run no background jobs here; `chargewatch worker` does them.")
     ] = False,
     processes: Annotated[
         int, typer.Option(min=1, max=MOST_PROCESSES, help="Processes that answer calls.")
@@ -57,15 +57,14 @@ def serve(
 
     Ready when GET /readyz answers 200. Ctrl-C stops it.
     """
-    del no_worker  # there is nothing to leave out yet
     flags = {"host": host, "port": port, "data_dir": data_dir}
     try:
-        _serve(flags, processes, first_key=first_key or demo, demo=demo)
+        _serve(flags, processes, first_key=first_key or demo, demo=demo, worker=not no_worker)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
 
-def _serve(flags: dict[str, Any], processes: int, *, first_key: bool, demo: bool) -> None:
+def _serve(flags: dict[str, Any], processes: int, *, first_key: bool, demo: bool, worker: bool) -> None:
     import signal
 
     from chargewatch.server.db.embedded import EmbeddedPostgresError
@@ -76,14 +75,20 @@ def _serve(flags: dict[str, Any], processes: int, *, first_key: bool, demo: bool
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server minds it: stop as on Ctrl-C
     try:
-        _start(load_settings(flags), flags, processes, first_key=first_key, demo=demo)
+        _start(load_settings(flags), flags, processes, first_key=first_key, demo=demo, worker=worker)
     except (SettingsError, DatabaseError, EmbeddedPostgresError, TenantError, ServeError) as problem:
         typer.echo(f"chargewatch: {problem}", err=True)
         raise typer.Exit(1) from None
 
 
 def _start(
-    settings: "Settings", flags: dict[str, Any], processes: int, *, first_key: bool, demo: bool
+    settings: "Settings",
+    flags: dict[str, Any],
+    processes: int,
+    *,
+    first_key: bool,
+    demo: bool,
+    worker: bool,
 ) -> None:
     import asyncio
     import sys
@@ -112,9 +117,9 @@ def _start(
                     _start_demo(url_of(listener), key)
 
         if processes == 1:
-            run_process(settings, address, listener, announce)
+            run_process(settings, address, listener, announce, worker_flags=flags if worker else None)
         else:
-            supervise(flags, listener, processes, announce)
+            supervise(flags, listener, processes, announce, worker=worker)
 
 
 async def _first_key(address: "DatabaseAddress") -> str | None:

@@ -11,6 +11,10 @@ own accord. Nothing is read from the environment. Guide: ``docs/howto/python-cli
 
 from chargewatch.client.answers import (
     Anomaly,
+    BatchAccepted,
+    BatchError,
+    BatchResult,
+    BatchStatus,
     BucketRange,
     ConnectorCategories,
     ConnectorCounts,
@@ -32,7 +36,7 @@ from chargewatch.client.answers import (
     Thresholds,
     TimeRange,
 )
-from chargewatch.client.bodies import MeterValue
+from chargewatch.client.bodies import MeterValue, SessionBody
 from chargewatch.client.clients import AsyncClient, Client
 from chargewatch.client.errors import (
     ApiError,
@@ -72,6 +76,10 @@ __all__ = [
     "Anomaly",
     "ApiError",
     "AsyncClient",
+    "BatchAccepted",
+    "BatchError",
+    "BatchResult",
+    "BatchStatus",
     "BucketRange",
     "CallFailed",
     "Client",
@@ -94,6 +102,7 @@ __all__ = [
     "RateLimited",
     "Readiness",
     "Retry",
+    "SessionBody",
     "SessionDetail",
     "SessionItem",
     "SessionPage",

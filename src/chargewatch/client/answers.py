@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chargewatch.client.errors import WrongField
+
 if TYPE_CHECKING:
     ExactValue = Decimal | str
 else:  # the digits of a number are only kept in its JSON text; a reading makes a Decimal of it
@@ -163,6 +165,50 @@ class SessionPage(msgspec.Struct, kw_only=True):
     def following(self) -> dict[str, str] | None:
         """Returns the parameters of the next page."""
         return None if self.next_cursor is None else {"cursor": self.next_cursor}
+
+
+class BatchAccepted(msgspec.Struct, kw_only=True):
+    """A batch that was stored and waits for workers."""
+
+    batch_id: str
+    total_sessions: int
+    status: str
+
+
+class BatchError(msgspec.Struct, kw_only=True):
+    """Why a session of a batch failed."""
+
+    code: str
+    detail: str
+    errors: list[WrongField]
+
+
+class BatchResult(msgspec.Struct, kw_only=True):
+    """What became of one session of a batch; ``position`` is its place, from 0."""
+
+    session_id: str | None
+    position: int
+    status: str
+    is_anomaly: bool | None
+    anomaly_score: float | None
+    anomaly_confidence: float | None
+    sequence_length: int | None
+    anomalies: list[Anomaly]
+    version: int | None
+    error: BatchError | None
+
+
+class BatchStatus(msgspec.Struct, kw_only=True):
+    """How a batch is getting on: ``pending``, ``processing``, then ``completed`` or ``failed``."""
+
+    batch_id: str
+    status: str
+    total_sessions: int
+    processed_sessions: int
+    failed_sessions: int
+    results: list[BatchResult]
+    created_at: datetime
+    completed_at: datetime | None
 
 
 class StationItem(msgspec.Struct, kw_only=True):

@@ -92,13 +92,19 @@ class Attributes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SessionBody(Attributes, frozen=True, kw_only=True, omit_defaults=True):
-    """Body of `create_session`."""
+    """Body of `create_session`, and one session of `submit_batch`; arguments as there."""
 
     session_id: str
     charging_station_id: str
     evse_id: str | int | None = None
     connector_id: str | int | None = None
     meter_values: Sequence[MeterValue] | None = None
+
+
+class BatchBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of `submit_batch`."""
+
+    sessions: Sequence[SessionBody]
 
 
 class ReadingsBody(Attributes, frozen=True, kw_only=True, omit_defaults=True):

@@ -15,7 +15,14 @@ from typing import Any, ClassVar, Final, Generic, ParamSpec, Self, TypeVar, over
 import httpx
 
 import chargewatch
-from chargewatch.client import health_calls, native_calls, session_calls, station_calls, threshold_calls
+from chargewatch.client import (
+    batch_calls,
+    health_calls,
+    native_calls,
+    session_calls,
+    station_calls,
+    threshold_calls,
+)
 from chargewatch.client.calls import Call, Page, following, from_the_first_page
 from chargewatch.client.retries import Attempts, Outcome, Retry, Wait
 
@@ -184,6 +191,8 @@ class Client(_Connection):
     delete_session = Blocking(session_calls.delete_session)
     list_sessions = Blocking(session_calls.list_sessions)
     iterate_sessions = Walking(session_calls.list_sessions)
+    submit_batch = Blocking(batch_calls.submit_batch)
+    get_batch_status = Blocking(batch_calls.get_batch_status)
     push_ocpp = Blocking(native_calls.push_ocpp)
     put_ocpi_session = Blocking(native_calls.put_ocpi_session)
     patch_ocpi_session = Blocking(native_calls.patch_ocpi_session)
@@ -287,6 +296,8 @@ class AsyncClient(_Connection):
     delete_session = Awaiting(session_calls.delete_session)
     list_sessions = Awaiting(session_calls.list_sessions)
     iterate_sessions = WalkingAsync(session_calls.list_sessions)
+    submit_batch = Awaiting(batch_calls.submit_batch)
+    get_batch_status = Awaiting(batch_calls.get_batch_status)
     push_ocpp = Awaiting(native_calls.push_ocpp)
     put_ocpi_session = Awaiting(native_calls.put_ocpi_session)
     patch_ocpi_session = Awaiting(native_calls.patch_ocpi_session)

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
+from chargewatch.server.batches.routes import batches_router
 from chargewatch.server.ocpi.routes import ocpi_router
 from chargewatch.server.ocpp.routes import ocpp_router
 from chargewatch.server.platform.authentication import Authenticates, check_protection, make_gate
@@ -28,6 +29,7 @@ from chargewatch.server.wiring import Wiring
 #: THE place where a slice joins the API.
 ROUTERS: Final[tuple[Router, ...]] = (
     sessions_router,
+    batches_router,
     ocpp_router,
     ocpi_router,
     stations_router,

@@ -27,7 +27,15 @@ def main() -> int:
     try:
         settings = load_settings(task.flags)
         configure_logging(settings.log_level, secrets_of(settings))
-        run_process(settings, None, listener, _say_ready, times=task.times, until=_supervisor_is_gone)
+        run_process(
+            settings,
+            None,
+            listener,
+            _say_ready,
+            times=task.times,
+            until=_supervisor_is_gone,
+            worker_flags=task.flags if task.worker else None,
+        )
     except (DatabaseError, SettingsError) as problem:
         _say(Report(str(problem)))
         return FAILED

@@ -13,8 +13,8 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -93,6 +93,7 @@ def run_process(
     *,
     times: StopTimes | None = None,
     until: Callable[[], Awaitable[None]] | None = None,
+    worker_flags: Mapping[str, Any] | None = None,
 ) -> None:
     """Serves in this process until a signal ends it.
 
@@ -103,13 +104,14 @@ def run_process(
         on_ready: called once, when calls are answered.
         times: how long stopping may take.
         until: when this returns, the process stops as on SIGTERM.
+        worker_flags: what the command line says, for the worker beside this process; None for none.
 
     Raises:
         DatabaseError: the database cannot be used.
     """
     _return_memory()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(settings, address, listener, on_ready, times or StopTimes(), until))
+        runner.run(_serve(settings, address, listener, on_ready, times or StopTimes(), until, worker_flags))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -129,17 +131,25 @@ async def _serve(
     on_ready: Callable[[], None],
     times: StopTimes,
     until: Callable[[], Awaitable[None]] | None,
+    worker_flags: Mapping[str, Any] | None,
 ) -> None:
     from chargewatch.server.app import create_app
     from chargewatch.server.wiring import open_wiring
+    from chargewatch.server.worker_keeper import keep_worker
 
     async with open_wiring(settings, address) as wiring:
         limits = connection_limits(settings, _allow_many_files())
         server = GracefulServer(create_app(wiring), wiring.draining, on_ready, times, limits)
-        watching = asyncio.create_task(server.stop_after(until)) if until is not None else None
+        beside = []
+        if until is not None:
+            beside.append(asyncio.create_task(server.stop_after(until)))
+        if worker_flags is not None:
+            keeping = keep_worker(worker_flags, wiring.jobs.next_s, settings.job_poll_s)
+            beside.append(asyncio.create_task(keeping))
         await server.serve([listener])
-        if watching is not None:
-            watching.cancel()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 class GracefulServer(uvicorn.Server):

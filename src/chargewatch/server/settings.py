@@ -178,6 +178,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Setting(seconds(0.001, 3600), "how long such a call may take before another one may do its work"),
     ] = 60.0
 
+    job_lease_s: Annotated[
+        float,
+        Setting(seconds(0.1, 3600), "a background job whose worker is silent for this long is taken over"),
+    ] = 15.0
+    job_poll_s: Annotated[float, Setting(seconds(0.001, 60), "how often an idle worker looks for a job")] = (
+        0.5
+    )
+    job_retry_s: Annotated[
+        float,
+        Setting(
+            seconds(0.001, 3600),
+            "before a job that failed is tried again; twice as long before each next time",
+        ),
+    ] = 1.0
+    batches_kept_s: Annotated[
+        float, Setting(seconds(1, 31536000), "how long the results of a finished batch are kept")
+    ] = 2592000.0
+
     llm_base_url: Annotated[
         str | None,
         Setting(WEB, "an OpenAI-compatible endpoint for explain and ask (else the built-in writer)"),

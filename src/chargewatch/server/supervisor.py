@@ -43,6 +43,8 @@ class Task(msgspec.Struct, frozen=True):
     flags: dict[str, str | int | None]
     descriptor: int
     times: StopTimes
+    worker: bool = False
+    """Whether a worker runs beside it."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -57,6 +59,8 @@ def supervise(
     processes: int,
     on_ready: Callable[[], None],
     times: StopTimes | None = None,
+    *,
+    worker: bool = False,
 ) -> None:
     """Serves in that many processes until a signal ends them.
 
@@ -66,6 +70,7 @@ def supervise(
         processes: how many.
         on_ready: called once, when the first of them answers.
         times: how long stopping may take.
+        worker: whether a worker runs beside the first of them.
 
     Raises:
         ServeError: a process could not start, for a reason that trying again does not mend.
@@ -78,7 +83,7 @@ def supervise(
     )
     figures = Path(tempfile.mkdtemp(prefix="chargewatch-metrics-"))
     try:
-        asyncio.run(_Supervisor(task, figures, on_ready).run(processes))
+        asyncio.run(_Supervisor(task, figures, on_ready).run(processes, worker=worker))
     finally:
         shutil.rmtree(figures, ignore_errors=True)
 
@@ -86,7 +91,8 @@ def supervise(
 class _Place:
     """One of the processes: it is kept running until its place is given up."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_worker: bool = False) -> None:
+        self.has_worker = has_worker
         self.child: asyncio.subprocess.Process | None = None
         self.is_given_up = False
         self.has_reported = asyncio.Event()
@@ -112,15 +118,15 @@ class _Supervisor:
         self._replacing: asyncio.Task[None] | None = None
         self._failure: str | None = None
 
-    async def run(self, processes: int) -> None:
+    async def run(self, processes: int, *, worker: bool) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         try:
             async with asyncio.TaskGroup() as group:
                 loop.add_signal_handler(signal.SIGHUP, self._replace, group)
-                for _ in range(processes):
-                    group.create_task(self._keep(_Place()))
+                for place in range(processes):
+                    group.create_task(self._keep(_Place(has_worker=worker and place == 0)))
         finally:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
@@ -134,7 +140,7 @@ class _Supervisor:
     async def _replace_all(self, group: asyncio.TaskGroup) -> None:
         """Replaces the processes one by one."""
         for old in tuple(self._places):
-            new = _Place()
+            new = _Place(has_worker=old.has_worker)
             group.create_task(self._keep(new))
             await new.has_reported.wait()
             if self._stopping.is_set():
@@ -164,7 +170,7 @@ class _Supervisor:
         place.is_over.set()
 
     async def _run_child(self, place: _Place) -> None:
-        child = await self._start_child()
+        child = await self._start_child(place)
         self._children.add(child)
         place.child = child
         if self._stopping.is_set() or place.is_given_up:  # while it was being started
@@ -187,7 +193,7 @@ class _Supervisor:
             reason = report.failure if report is not None else None
             _log.error("process_ended", pid=child.pid, exit_code=code, reason=reason)
 
-    async def _start_child(self) -> asyncio.subprocess.Process:
+    async def _start_child(self, place: _Place) -> asyncio.subprocess.Process:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -199,7 +205,8 @@ class _Supervisor:
             start_new_session=True,  # Ctrl-C is for the supervisor, who passes it on
         )
         assert child.stdin is not None
-        child.stdin.write(msgspec.json.encode(self._task) + b"\n")
+        task = msgspec.structs.replace(self._task, worker=place.has_worker)
+        child.stdin.write(msgspec.json.encode(task) + b"\n")
         return child
 
     def _note_ready(self) -> None:

@@ -13,6 +13,8 @@ import msgspec
 from litestar.connection import ASGIConnection
 
 from chargewatch.server.analysis.service import Analyser
+from chargewatch.server.batches.processing import BatchProcessing
+from chargewatch.server.batches.service import PROCESS, BatchService
 from chargewatch.server.db.address import DatabaseAddress
 from chargewatch.server.db.engine import Database
 from chargewatch.server.housekeeping.service import Housekeeping
@@ -27,7 +29,9 @@ from chargewatch.server.platform.health import (
     schema_check,
 )
 from chargewatch.server.platform.idempotency import Idempotency
+from chargewatch.server.platform.jobs import JobQueue, JobRunner
 from chargewatch.server.platform.metrics import set_pool
+from chargewatch.server.sessions.bulk import BulkSessions
 from chargewatch.server.sessions.listing import SessionList
 from chargewatch.server.sessions.service import SessionService
 from chargewatch.server.settings import Settings
@@ -48,6 +52,8 @@ class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     authenticator: Authenticator
     sessions: SessionService
     session_list: SessionList
+    batches: BatchService
+    jobs: JobRunner
     ocpp: OcppService
     ocpi: OcpiService
     stations: StationService
@@ -107,6 +113,8 @@ def wire(settings: Settings, database: Database) -> Wiring:
     )
     sessions = SessionService(database, Analyser(), settings.session_idle_s)
     idempotency = Idempotency(database, settings.idempotency_kept_s, settings.idempotency_lease_s)
+    queue = JobQueue(database, settings.job_lease_s, settings.job_retry_s)
+    processing = BatchProcessing(database, queue, BulkSessions(database, sessions))
     return Wiring(
         settings=settings,
         draining=draining,
@@ -115,12 +123,14 @@ def wire(settings: Settings, database: Database) -> Wiring:
         authenticator=Authenticator(database, settings.key_cache_s),
         sessions=sessions,
         session_list=SessionList(database),
+        batches=BatchService(database),
+        jobs=JobRunner(queue, {PROCESS: processing}, settings.job_poll_s),
         ocpp=OcppService(database, sessions),
         ocpi=OcpiService(sessions),
         stations=StationService(database),
         thresholds=ThresholdService(database, sessions.thresholds),
         idempotency=idempotency,
-        housekeeping=Housekeeping(database, sessions, idempotency),
+        housekeeping=Housekeeping(database, sessions, idempotency, settings.batches_kept_s),
     )
 
 

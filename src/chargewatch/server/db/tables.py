@@ -20,10 +20,20 @@ TENANT_TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "idempotency_keys": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "ocpp_transactions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "tenant_thresholds": ("SELECT", "INSERT"),
+    "jobs": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "batches": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "batch_parts": ("SELECT", "INSERT", "DELETE"),
+    "batch_results": ("SELECT", "INSERT", "DELETE"),
 }
 
 #: What the app role may call before it knows the tenant.
-APP_FUNCTIONS: Final = ("find_api_key(bytea)", "touch_api_key(uuid, uuid)", "all_tenants()")
+APP_FUNCTIONS: Final = (
+    "find_api_key(bytea)",
+    "touch_api_key(uuid, uuid)",
+    "all_tenants()",
+    "claim_job(text[], uuid, double precision)",
+    "next_job_s(text[])",
+)
 
 
 async def grant_to_app(owner: Connection, roles: RoleNames) -> None:

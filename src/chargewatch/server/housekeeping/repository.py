@@ -7,7 +7,7 @@ from uuid import UUID
 from chargewatch.server.db.connection import Connection
 from chargewatch.server.db.engine import Database
 from chargewatch.server.platform.idempotency import erase_answers
-from chargewatch.server.sessions.states import beginning_of_state
+from chargewatch.server.sessions.states import ERASE_RESULTS, beginning_of_state
 
 _DUE: Final = """
 SELECT recheck_at, session_id FROM sessions
@@ -91,7 +91,9 @@ async def erase_old(connection: Connection, tenant_id: UUID, days: int, most: in
     """Erases sessions that began, and ended, more than this many days ago; returns how many."""
     erased = await connection.fetch(_ERASE, tenant_id, days, most)
     if erased:
-        await erase_answers(connection, tenant_id, [beginning_of_state(row["external_id"]) for row in erased])
+        names = [row["external_id"] for row in erased]
+        await erase_answers(connection, tenant_id, [beginning_of_state(name) for name in names])
+        await connection.execute(ERASE_RESULTS, tenant_id, names)
     return len(erased)
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from chargewatch.server.batches.service import BatchService
 from chargewatch.server.db.connection import Connection
 from chargewatch.server.db.engine import Database
 from chargewatch.server.db.errors import DatabaseUnavailable
@@ -24,6 +25,8 @@ from chargewatch.server.sessions.service import SessionService
 STEP_SESSIONS: Final = 200
 #: A count with more entries than this is folded into one.
 MOST_ENTRIES: Final = 16
+#: How long finished batches are kept where the settings say nothing else.
+BATCHES_KEPT_S: Final = 30 * 86_400.0
 #: Before every time and every UUID that is stored.
 _BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 _BEFORE_ALL: Final = UUID(int=0)
@@ -34,7 +37,15 @@ _log = structlog.get_logger(__name__)
 class Housekeeping:
     """Keeps what is stored in order."""
 
-    def __init__(self, database: Database, sessions: SessionService, idempotency: Idempotency) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sessions: SessionService,
+        idempotency: Idempotency,
+        batches_kept_s: float = BATCHES_KEPT_S,
+    ) -> None:
+        self._batches = BatchService(database)
+        self._batches_kept_s = batches_kept_s
         self._database = database
         self._sessions = sessions
         self._idempotency = idempotency
@@ -69,6 +80,7 @@ class Housekeeping:
         await self.erase_old(tenant_id)
         await self.fold_counts(tenant_id)
         await self._idempotency.forget_old(tenant_id)
+        await self._batches.forget_old(tenant_id, self._batches_kept_s)
 
     async def judge_due(self, tenant_id: UUID) -> int:
         """Judges sessions that became over, or that others overlap; returns how many verdicts changed.

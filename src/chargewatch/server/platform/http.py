@@ -89,7 +89,13 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
-async def read_json(request: Request[Any, Any, Any], type_: type[T], *, limit: int = LARGEST_BODY) -> T:
+async def read_json(
+    request: Request[Any, Any, Any],
+    type_: type[T],
+    *,
+    limit: int = LARGEST_BODY,
+    factor: int = _DECODED_FACTOR,
+) -> T:
     """Reads the body as this type.
 
     A missing ``Content-Type`` is taken as JSON: nothing else is spoken here.
@@ -98,6 +104,7 @@ async def read_json(request: Request[Any, Any, Any], type_: type[T], *, limit: i
         request: the call.
         type_: what the body must be; a struct with ``forbid_unknown_fields``.
         limit: the most bytes, as sent and as inflated.
+        factor: how many bytes of memory the call takes for each byte of its body.
 
     Raises:
         Problem: 400, 408, 413, 415, 422 or 503.
@@ -107,7 +114,7 @@ async def read_json(request: Request[Any, Any, Any], type_: type[T], *, limit: i
     if sent != b"application/json" and not _JSON_TYPE.fullmatch(sent.decode("latin-1").strip()):
         detail = "The body must be JSON in UTF-8: send Content-Type: application/json."
         raise Problem(415, "unsupported_media_type", detail, headers={"Accept": "application/json"})
-    body = await read_body(request, limit, factor=_DECODED_FACTOR)
+    body = await read_body(request, limit, factor=factor)
     if b"idempotency-key" in context.headers:
         context.body_digest = hashlib.sha256(body).digest()
     if len(body) < _LARGE_BODY:
@@ -115,18 +122,23 @@ async def read_json(request: Request[Any, Any, Any], type_: type[T], *, limit: i
     return await context.body_share.in_thread(large_json.decode, body, type_)
 
 
-async def convert(request: Request[Any, Any, Any], work: Callable[[S], T], items: S) -> T:
+async def convert(
+    request: Request[Any, Any, Any], work: Callable[[S], T], items: S, *, is_long: bool | None = None
+) -> T:
     """Converts what a body listed: a long list in the thread of large bodies.
 
     Args:
         request: the call.
         work: what converts the list.
         items: the list; None where the body had none.
+        is_long: whether its conversion would hold other calls up; by the number of its items when None.
 
     Raises:
         Problem: 503. What the work raises, too.
     """
-    if items is None or len(items) < _LONG_LIST:
+    if is_long is None:
+        is_long = items is not None and len(items) >= _LONG_LIST
+    if not is_long:
         return work(items)
     return await context_in(request.scope).body_share.in_thread(work, items)
 

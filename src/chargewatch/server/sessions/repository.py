@@ -16,7 +16,7 @@ from chargewatch.server.db.engine import Database
 from chargewatch.server.platform.idempotency import erase_answers
 from chargewatch.server.sessions import chunks
 from chargewatch.server.sessions.rows import SessionRow, StationFacts, Times
-from chargewatch.server.sessions.states import beginning_of_state
+from chargewatch.server.sessions.states import ERASE_RESULTS, beginning_of_state
 
 RECURRENCE_WINDOW: Final = timedelta(days=30)
 RECURRENCE_SESSIONS: Final = 20
@@ -123,6 +123,19 @@ SELECT created_at, updated_at FROM changed
 """
 
 _CREATE: Final = "SELECT * FROM create_session($1, $2, $3, $4, $5, $6, $7, $8)"
+# One after the other, each seeing those before it.
+_CREATE_ALL: Final = """
+SELECT made.* FROM unnest($2::text[], $3::boolean[], $4::double precision[], $5::text[], $6::smallint[],
+                          $7::integer[], $8::bytea[]) WITH ORDINALITY
+       AS new (station, managed, rated_power_kw, document, encoding, readings, payload, place)
+ CROSS JOIN LATERAL create_session($1, new.station, new.managed, new.rated_power_kw, new.document::json, new.encoding,
+                                   new.readings, new.payload) AS made
+ ORDER BY new.place
+"""
+_EXISTING: Final = "SELECT external_id FROM sessions WHERE tenant_id = $1 AND external_id = ANY ($2)"
+_STATION_FACTS: Final = """
+SELECT external_id, managed, rated_power_kw FROM stations WHERE tenant_id = $1 AND external_id = ANY ($2)
+"""
 _CHANGE: Final = "SELECT * FROM change_session($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 _OVERLAPPING: Final = "SELECT * FROM overlapping_sessions($1, $2, $3, $4, $5, $6, $7)"
 
@@ -176,6 +189,45 @@ async def create_session(
     (made,) = await retrying(lambda: database.fetch_without_tenant(_CREATE, *parameters))
     station_now = StationFacts(made["station_managed"], made["rated_power_kw"])
     return FirstPush(made["outcome"], made["at_station_id"], station_now, made["created_at"])
+
+
+class NewSession(NamedTuple):
+    """A new session to store: its station's external id, what is assumed of the station, its row and readings."""
+
+    station: str
+    assumed: StationFacts
+    row: SessionRow
+    readings: Sequence[Reading]
+
+
+async def create_sessions(
+    connection: Connection, tenant_id: UUID, new: Sequence[NewSession]
+) -> list[FirstPush]:
+    """Stores new sessions without anomalies in one round trip, in the caller's transaction (`create_session`)."""
+    rows = [(one.station, *one.assumed, _document(one.row), *_chunk(one.readings)) for one in new]
+    made = await connection.fetch(_CREATE_ALL, tenant_id, *map(list, zip(*rows, strict=True)))
+    return [
+        FirstPush(
+            one["outcome"],
+            one["at_station_id"],
+            StationFacts(one["station_managed"], one["rated_power_kw"]),
+            one["created_at"],
+        )
+        for one in made
+    ]
+
+
+async def existing_sessions(connection: Connection, tenant_id: UUID, external_ids: Sequence[str]) -> set[str]:
+    """Returns which of these sessions are stored."""
+    return {row[0] for row in await connection.fetch(_EXISTING, tenant_id, external_ids)}
+
+
+async def station_facts(
+    connection: Connection, tenant_id: UUID, stations: Sequence[str]
+) -> dict[str, StationFacts]:
+    """Returns what is declared about those of these stations that are stored."""
+    found = await connection.fetch(_STATION_FACTS, tenant_id, stations)
+    return {row[0]: StationFacts(row[1], row[2]) for row in found}
 
 
 async def change_session(
@@ -355,6 +407,7 @@ async def delete_session(connection: Connection, tenant_id: UUID, row: SessionRo
         "DELETE FROM ocpp_transactions WHERE tenant_id = $1 AND session = $2", tenant_id, row.external_id
     )
     await erase_answers(connection, tenant_id, [beginning_of_state(row.external_id)])
+    await connection.execute(ERASE_RESULTS, tenant_id, [row.external_id])
 
 
 class ListFilter(NamedTuple):

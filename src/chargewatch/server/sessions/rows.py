@@ -20,6 +20,7 @@ from chargewatch.server.sessions.schemas import StoredVerdict
 #: The time at which a session is looked at again moves in steps of this part of the idle time (an index holds it).
 RECHECK_STEPS: Final = 24
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NOWHERE: Final = UUID(int=0)
 
 
 class SessionRow(NamedTuple):
@@ -187,6 +188,19 @@ class _Number(str):
 
     def __hash__(self) -> int:
         return str.__hash__(self)
+
+
+def first_row(
+    external_id: str,
+    where: Whereabouts,
+    attributes: Attributes,
+    readings: ReadingSet,
+    change: Change,
+    now: datetime,
+) -> SessionRow:
+    """Returns the first version of a session; its station is still to be found."""
+    row = attributed(located(new_row(external_id, _NOWHERE, now), _NOWHERE, where), attributes)
+    return next_version(row, readings, change, now, now, replaced=True)
 
 
 def next_version(

@@ -26,7 +26,6 @@ from chargewatch.server.thresholds.memory import KnownThresholds
 
 MOST_READINGS: Final = 200_000
 _ATTEMPTS: Final = 5
-_NOWHERE: Final = UUID(int=0)
 _NOTHING_NOTICED: Final = Change([], 0, 0)
 
 #: Runs in the transaction of a call, before it is committed, with what the call leaves behind.
@@ -77,7 +76,7 @@ class SessionService:
     def __init__(self, database: Database, analyser: Analyser, idle_s: float) -> None:
         self._database = database
         self.thresholds = KnownThresholds(database)
-        self._judge = Judge(analyser, self.thresholds, timedelta(seconds=idle_s))
+        self.judge = Judge(analyser, self.thresholds, timedelta(seconds=idle_s))
         self._sessions = KnownSessions()
         self._stations = KnownStations()
 
@@ -201,7 +200,7 @@ class SessionService:
         row = opened.row
         assert row is not None
         readings = ReadingSet(await repository.load_readings(connection, tenant_id, session_id))
-        after, _ = await self._judge.judged_row(
+        after, _ = await self.judge.judged_row(
             connection, tenant_id, row._replace(version=row.version + 1), opened.facts, readings, utc_now()
         )
         if rows.same_verdict(row, after):
@@ -210,6 +209,29 @@ class SessionService:
         await repository.update_session(connection, tenant_id, after, [], replace=False)
         self._sessions.take((tenant_id, row.external_id))
         return True
+
+    async def upsert_in(
+        self,
+        connection: Connection,
+        tenant_id: UUID,
+        external_id: str,
+        where: Whereabouts,
+        attributes: Attributes,
+        readings: Sequence[Reading],
+    ) -> Stored:
+        """Does what `upsert` does in a transaction of the caller's, which holds the session's row from here on.
+
+        Raises:
+            TooManyReadings: something may be stored already; the caller undoes it.
+        """
+        push = Push(attributes, readings, replaces=True, where=where)
+        for _ in range(_ATTEMPTS):
+            found = await repository.open_session(connection, tenant_id, where.station, external_id)
+            if found is not None:
+                known = await self._store(connection, tenant_id, external_id, _opened(found), push)
+                if known is not None:
+                    return known.stored
+        raise RuntimeError("a new session kept being created by other calls")
 
     async def _create_or_change(
         self, tenant_id: UUID, external_id: str, where: Whereabouts, push: Push
@@ -248,15 +270,12 @@ class SessionService:
         merged, change = ReadingSet.replacing(push.readings)
         if len(merged) > MOST_READINGS:
             raise TooManyReadings
-        row = rows.attributed(
-            rows.located(rows.new_row(external_id, _NOWHERE, now), _NOWHERE, where), push.attributes
-        )
-        row = rows.next_version(row, merged, change, now, now, replaced=True)
-        judgement = await self._judge.quick_judgement(tenant_id, row, facts, merged, now)
+        row = rows.first_row(external_id, where, push.attributes, merged, change, now)
+        judgement = await self.judge.quick_judgement(tenant_id, row, facts, merged, now)
         verdict = judgement.verdict
         if judgement.failed or (verdict is not None and verdict.is_anomaly):
             return None
-        row = self._judge.row_with(row, judgement, now)
+        row = self.judge.row_with(row, judgement, now)
         made = await repository.create_session(
             self._database, tenant_id, where.station, facts, row, change.added
         )
@@ -318,11 +337,11 @@ class SessionService:
             )
             if rows.gives_up(before, row):
                 return None
-            judgement = await self._judge.quick_judgement(tenant_id, row, known.facts, readings, now)
+            judgement = await self.judge.quick_judgement(tenant_id, row, known.facts, readings, now)
             verdict = judgement.verdict
             if judgement.failed or (verdict is not None and verdict.is_anomaly):
                 return None
-            row = self._judge.row_with(row, judgement, now)
+            row = self.judge.row_with(row, judgement, now)
             times = await repository.change_session(
                 self._database, tenant_id, before.version, known.facts, row, added, replaces=replaces
             )
@@ -386,7 +405,7 @@ class SessionService:
         now: datetime,
     ) -> SessionRow:
         """Returns the row with its verdict; sessions that it newly overlaps, or no longer, are to be judged again."""
-        after, overlapping = await self._judge.judged_row(
+        after, overlapping = await self.judge.judged_row(
             connection, tenant_id, row, opened.facts, readings, now
         )
         before: list[UUID] = []

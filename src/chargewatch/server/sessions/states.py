@@ -1,9 +1,14 @@
 """A stored session as other slices answer it: the same words as POST, PUT and PATCH of ``/v1/sessions``."""
 
+from typing import Final
+
 import msgspec
 
 from chargewatch.server.sessions.rows import Stored
 from chargewatch.server.sessions.schemas import SessionState, StoredVerdict
+
+#: What batches tell of sessions that are gone.
+ERASE_RESULTS: Final = "DELETE FROM batch_results WHERE tenant_id = $1 AND external_id = ANY ($2)"
 
 
 def beginning_of_state(external_id: str) -> bytes:
