@@ -14,7 +14,7 @@ from tests.hostile.attacks import Attack
 from tests.hostile.connection import NoReply
 from tests.hostile.fragments import CANARY
 from tests.hostile.served import Served, settled
-from tests.hostile.stage import Stage, known_places
+from tests.hostile.stage import Stage
 from tests.hostile.verdicts import faults_of, log_faults
 
 FEWEST_A_CALL = 500
@@ -148,13 +148,9 @@ class Campaign:
             await asyncio.gather(*(stage.changes() for stage in stages))
         before = self._service.rss_bytes()
         for call in listed:
-            rng = random.Random(f"{self._seed} {call.name}")
-            attacks = corpus(call, known_places(listed))
-            if call.writes and len(attacks) < FEWEST_A_CALL:
-                raise AssertionError(f"only {len(attacks)} attacks on {call.name}")
-            if self._per_call:
-                attacks = chosen(attacks, self._per_call, rng)
-            parts = [attacks[number :: len(stages)] for number in range(len(stages))]
+            parts = [
+                self._attacks_on(call, stage)[number :: len(stages)] for number, stage in enumerate(stages)
+            ]
             await asyncio.gather(
                 *(self._attack(stage, call, part) for stage, part in zip(stages, parts, strict=True))
             )
@@ -163,6 +159,15 @@ class Campaign:
             assert healthy.status == 200, healthy
             await stage.close()
         return before
+
+    def _attacks_on(self, call: Call, stage: Stage) -> list[Attack]:
+        """The same attacks on every stage, but for ids that the service made."""
+        attacks = corpus(call, stage.known)
+        if call.writes and len(attacks) < FEWEST_A_CALL:
+            raise AssertionError(f"only {len(attacks)} attacks on {call.name}")
+        if not self._per_call:
+            return attacks
+        return chosen(attacks, self._per_call, random.Random(f"{self._seed} {call.name}"))
 
     async def _attack(self, stage: Stage, call: Call, attacks: Sequence[Attack]) -> None:
         for attack in attacks:

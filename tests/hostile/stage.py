@@ -89,8 +89,8 @@ class Stage:
         location = reply.header("location")
         assert location is not None
         async with asyncio.timeout(PATIENCE_S):
-            while (await self.get(location.encode())).header("retry-after") is not None:
-                await asyncio.sleep(0.05)
+            while (await self.get(location.encode())).header("retry-after") is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)  # another process works on it
 
     def watched(self) -> list[bytes]:
         """Everything that can be read here."""

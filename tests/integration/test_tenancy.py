@@ -159,7 +159,9 @@ async def test_functions_with_the_owners_rights_are_closed(
              FROM pg_proc JOIN pg_roles r ON r.oid = proowner
             WHERE pronamespace = 'public'::regnamespace AND prosecdef ORDER BY proname"""
     )
-    assert [row["proname"] for row in functions] == ["all_tenants", "find_api_key", "touch_api_key"]
+    assert [row["proname"] for row in functions] == [
+        "all_tenants", "claim_job", "find_api_key", "next_job_s", "touch_api_key",
+    ]  # fmt: skip
     for row in functions:
         assert row["owner"] == address.roles.directory
         assert (row["rolcanlogin"], row["rolsuper"], row["rolbypassrls"]) == (False, False, False)
