@@ -16,6 +16,7 @@ _FITTING: Mapping[type[inspect.Type], tuple[str, ...]] = {
     inspect.DecimalType: ("number",),
     inspect.BoolType: ("boolean",),
     inspect.ListType: ("array",),
+    inspect.VarTupleType: ("array",),
     inspect.DictType: ("object",),
     inspect.StructType: ("object",),
 }
@@ -73,7 +74,7 @@ def _compare(document: Document, node: inspect.Type, schema: Document, place: st
 
 
 def _inside(document: Document, node: inspect.Type, schema: Document, place: str) -> Iterator[str]:
-    if isinstance(node, inspect.ListType):
+    if isinstance(node, inspect.ListType | inspect.VarTupleType):
         yield from _compare(document, node.item_type, schema["items"], f"{place}[]")
     elif isinstance(node, inspect.StructType):
         yield from _fields(document, node, schema, place)

@@ -127,11 +127,11 @@ def test_kill_9_in_the_middle_of_a_batch(service: Service) -> None:
     sessions = fleet("a", 300)
     watch = Watch(service, service.api.submit_batch(sessions).batch_id)
     assert watch.look().status == "pending"
-    for step, calls in (("stored", "1"), ("committed", "1")):
-        doomed = worker(service, step, calls)
-        watch.until(doomed)
-        assert doomed.wait(PATIENCE_S) == -signal.SIGKILL
-    assert watch.look().status == "processing"
+    doomed = worker(service, "counted", "2")
+    watch.until(doomed)
+    assert doomed.wait(PATIENCE_S) == -signal.SIGKILL
+    status = watch.look()
+    assert (status.status, status.processed_sessions) == ("processing", 200), "the first part and no more"
     survivor = worker(service)
     check(service, sessions, watch.until(), 5)
     survivor.send_signal(signal.SIGTERM)

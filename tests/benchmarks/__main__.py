@@ -1,6 +1,7 @@
 """Runs every benchmark; fails when a limit is missed."""
 
 from tests.benchmarks import (
+    bench_batch,
     bench_detect,
     bench_import,
     bench_patch,
@@ -11,7 +12,16 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.machine import describe
 
-BENCHES = (bench_detect, bench_score, bench_import, bench_post, bench_patch, bench_scale, bench_serve)
+BENCHES = (
+    bench_detect,
+    bench_score,
+    bench_import,
+    bench_post,
+    bench_patch,
+    bench_batch,
+    bench_scale,
+    bench_serve,
+)
 
 
 def main() -> int:

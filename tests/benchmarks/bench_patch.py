@@ -143,13 +143,13 @@ async def measure(url: str, key: str, name: str, clients: int) -> Round:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, key: str) -> Iterator[str]:
+def serving(folder: Path, key: str, *options: str) -> Iterator[str]:
     """Starts the service on a free port, yields its URL, and ends it."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("CHARGEWATCH_")}
     environment |= {"CHARGEWATCH_BOOTSTRAP_API_KEY": key, "CHARGEWATCH_LOG_LEVEL": "warning"}
     program = [sys.executable, "-c", "from chargewatch.cli.app import main; main()"]
     server = subprocess.Popen(
-        [*program, "serve", "--port", "0", "--data-dir", str(folder)],
+        [*program, "serve", "--port", "0", "--data-dir", str(folder), *options],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,

@@ -28,12 +28,14 @@ def worker(
     from chargewatch.server.db.errors import DatabaseError
     from chargewatch.server.platform.logging import configure_logging, secrets_of
     from chargewatch.server.settings import SettingsError, load_settings
-    from chargewatch.server.worker import run_worker
 
     try:
         settings = load_settings({"data_dir": data_dir})
+        address = find_address(settings)
+        from chargewatch.server.worker import run_worker  # a second's worth of modules
+
         configure_logging(settings.log_level, secrets_of(settings))
-        run_worker(settings, find_address(settings), lambda: typer.echo("chargewatch worker is ready"))
+        run_worker(settings, address, lambda: typer.echo("chargewatch worker is ready"))
     except (SettingsError, DatabaseError) as problem:
         typer.echo(f"chargewatch: {problem}", err=True)
         raise typer.Exit(1) from None
