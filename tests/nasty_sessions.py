@@ -174,7 +174,7 @@ def _with_readings(rng: Random, session: Session, times: list[float]) -> Session
 
 
 def _register(rng: Random, session: Session, times: list[float]) -> Session:
-    resolution = rng.choice((1, 1, 10, 100, 1000))
+    resolution = rng.choice((1, 1, 10, 100, 250, 500, 600, 1000))
     begin_wh = rng.choice((0, 0, 5_000, 65_000, 2**16 - 500, 12_345_678, 2**31 - 2_000, 2**32 - 900))
     values = [int((begin_wh + session.kwh_at(t) * 1000.0 + 1e-6) // resolution) * resolution for t in times]
     if rng.random() < 0.35:

@@ -23,8 +23,9 @@ from chargewatch.server.db.connection import Login, connected
 from chargewatch.server.db.embedded import running_dsn
 from chargewatch.server.db.secret_key import load_secret_key
 from chargewatch.server.settings import Secret, load_settings
-from tests.acceptance.test_serve import PATIENCE_S, Service, eventually, serving
+from tests.acceptance.test_serve import Service, eventually, serving
 from tests.acceptance.test_survival import Pusher
+from tests.patience import PATIENCE_S
 
 SERVER_URL = "CHARGEWATCH_TEST_DATABASE_URL"
 PROGRAM = "from chargewatch.cli.app import main; main()"

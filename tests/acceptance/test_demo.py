@@ -12,7 +12,8 @@ import httpx
 from chargewatch.cli import demo
 from chargewatch.client import NO_RETRY, Client
 from chargewatch.simulate import SimulatedSession
-from tests.acceptance.test_serve import PATIENCE_S, command, environment
+from tests.acceptance.test_serve import command, environment
+from tests.patience import PATIENCE_S
 from tests.scripted_api import ScriptedApi, answer
 
 KEY_LINE = re.compile(r"API key of the tenant default, shown this once: (cw_\w{36})\n")

@@ -60,6 +60,7 @@ def test_real_sessions_have_a_table_of_their_own(tmp_path: Path) -> None:
     text = (tmp_path / "r.md").read_text()
     assert "## real DC sessions\n" in text
     assert "## real DC sessions: flags" in text
+    assert ("real curves, injected" in text) != ("no measured curves" in done.stderr)
 
 
 def test_results_that_cannot_be_used_are_named(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Every fault on a real service, with the history checker's word on each round.
 
-Two seeded rounds of each in every run, twenty in ``make soak``; by hand: ``python -m tests.faults --fault NAME``.
+One seeded round of each in every run, twenty in ``make soak``; by hand: ``python -m tests.faults --fault NAME``.
 """
 
 import os
@@ -14,7 +14,8 @@ from tests.faults.rounds import Sizes, run_rounds
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 SERVER_URL = "CHARGEWATCH_TEST_DATABASE_URL"
-SMALL = Sizes(clients=16, sessions=6, seconds=0.8, freeze_s=2.5)
+#: Beside other tests, on a machine that may be much slower. The promised times: ``make soak`` and ``make faults``.
+SMALL = Sizes(clients=16, sessions=6, seconds=0.8, freeze_s=2.5, slower=6.0)
 LARGE = Sizes(clients=64, sessions=16, seconds=3.0, freeze_s=5.0)
 LONG_FREEZE = Sizes(clients=64, sessions=16, seconds=3.0, freeze_s=30.0)
 ON_SERVER = [name for name in NAMES if name == MONKEY or FAULTS[name].on_server]
@@ -36,13 +37,13 @@ def server() -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_rounds(name: str) -> None:
-    survives(name, 2, 1, SMALL)
+def test_a_round(name: str) -> None:
+    survives(name, 1, 1, SMALL)
 
 
 @pytest.mark.parametrize("name", ON_SERVER)
-def test_two_rounds_on_a_server(name: str, server: str) -> None:
-    survives(name, 2, 1, SMALL, server)
+def test_a_round_on_a_server(name: str, server: str) -> None:
+    survives(name, 1, 2, SMALL, server)
 
 
 @pytest.mark.soak

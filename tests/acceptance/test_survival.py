@@ -13,10 +13,13 @@ import psutil
 import pytest
 
 from chargewatch.client import NO_RETRY, ApiError, Client, ConnectionFailed, MeterValue
-from tests.acceptance.test_serve import KEY, Service
+from tests.acceptance.test_serve import KEY, Service, eventually
+from tests.patience import PATIENCE_S
 
 START = datetime(2026, 2, 27, 10, tzinfo=UTC)
 CLIENTS = 8
+#: The promise is 5 s, and `make faults` measures it.
+READY_WITHIN_S = 30.0
 
 
 def reading(number: int) -> MeterValue:
@@ -36,7 +39,7 @@ class Pusher(threading.Thread):
     def run(self) -> None:
         with (
             contextlib.suppress(ConnectionFailed),
-            Client(self._service.url, KEY, timeout_s=5, retry=NO_RETRY) as client,
+            Client(self._service.url, KEY, timeout_s=PATIENCE_S, retry=NO_RETRY) as client,
         ):
             number = self._first
             while not self.over.is_set():
@@ -65,16 +68,16 @@ def test_acknowledged_readings_survive_kill_9_of_everything(folder: Path, seed: 
         pushers = {name: Pusher(service, name, 100_000 * life) for name in names}
         for pusher in pushers.values():
             pusher.start()
+        assert eventually(lambda pushers=pushers: all(one.acknowledged for one in pushers.values()))  # type: ignore[misc]
         threading.Event().wait(rng.uniform(0.5, 1.5))
         _kill_everything(service)
         for name, pusher in pushers.items():
             pusher.over.set()
-            pusher.join(30)
-            assert pusher.acknowledged, "the round was too short to say anything"
+            pusher.join(PATIENCE_S)
             kept[name].update(pusher.acknowledged)
             newest[name] = pusher.versions[-1]
         service = Service(folder)
-        assert service.ready_after_s < 10
+        assert service.ready_after_s < READY_WITHIN_S
         for name in names:
             session = service.api.get_session(name)
             stored = [int(value.value) for value in session.meter_values]
@@ -94,6 +97,6 @@ def _kill_everything(service: Service) -> None:
         with contextlib.suppress(ProcessLookupError):  # a backend may have ended by itself meanwhile
             os.kill(process.pid, signal.SIGKILL)
     service.close_clients()
-    service.process.wait(30)
+    service.process.wait(PATIENCE_S)
     assert service.process.stdout is not None
     service.process.stdout.close()

@@ -25,7 +25,8 @@ from chargewatch.server.db.tenancy import tenant_transaction
 from chargewatch.server.settings import Settings, load_settings
 from chargewatch.server.tenants.keys import new_key
 from tests.acceptance.test_backup_command import OTHER_KEY, chargewatch
-from tests.acceptance.test_serve import PATIENCE_S, Service, serving
+from tests.acceptance.test_serve import Service, serving
+from tests.patience import PATIENCE_S
 
 RELEASED = "0002"
 SESSIONS = 150

@@ -13,16 +13,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from rich.progress import Progress
+from torch import nn
 
 from chargewatch.cli.train import simulated_data
 from chargewatch.cli.training_data import Amounts
 from chargewatch.csar2 import rarity
-from chargewatch.csar2.network import Autoencoder, Detector, Head
+from chargewatch.csar2.network import WIDTH, Autoencoder, Detector, Head
 from chargewatch.csar2.train import Settings, TrainingData, inputs_of, learn_to_reconstruct, learn_to_tell
-from chargewatch.features.channel_table import DELIVERY, RECONSTRUCTED, Place
+from chargewatch.features.channel_table import BUCKETS, DELIVERY, RECONSTRUCTED, Place
 from chargewatch.features.tensor import SessionTensors
 from tests.benchmarks.machine import describe
 
+ATTENTION_WIDTH = 48
 Scorer = Callable[[SessionTensors], np.ndarray]
 
 
@@ -32,6 +34,55 @@ class Candidate(NamedTuple):
     name: str
     score: Scorer
     fit_s: float
+
+
+class Attention(nn.Module):
+    """A layer of a transformer with rotary positions (RoPE): (B, T, width) to the same."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.size = heads, width // heads
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.inlet, self.outlet = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        pace = 10_000.0 ** (-torch.arange(0, self.size, 2) / self.size)
+        angle = torch.arange(BUCKETS)[:, None] * pace[None]
+        self.register_buffer("cosine", angle.cos())
+        self.register_buffer("sine", angle.sin())
+
+    def turned(self, x: torch.Tensor) -> torch.Tensor:
+        """Turns pairs of (B, heads, T, size) by their positions."""
+        even, odd = x[..., 0::2], x[..., 1::2]
+        return torch.cat((even * self.cosine - odd * self.sine, even * self.sine + odd * self.cosine), dim=-1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Adds what the other buckets say."""
+        shape = (*x.shape[:2], 3, self.heads, self.size)
+        query, key, value = self.inlet(self.before(x)).reshape(shape).permute(2, 0, 3, 1, 4)
+        said = nn.functional.scaled_dot_product_attention(self.turned(query), self.turned(key), value)
+        x = x + self.outlet(said.transpose(1, 2).reshape(x.shape))
+        return x + self.mix(self.between(x))
+
+
+class Attending(nn.Module):
+    """Three layers of four heads, width 48: (B, 48, T) to (B, WIDTH, T)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(Attention(ATTENTION_WIDTH, 4) for _ in range(3)))
+        self.outlet = nn.Sequential(nn.LayerNorm(ATTENTION_WIDTH), nn.Linear(ATTENTION_WIDTH, WIDTH))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Lets every bucket attend to all others."""
+        return self.outlet(self.layers(x.transpose(1, 2))).transpose(1, 2)
+
+
+def transformer() -> Autoencoder:
+    """Returns an autoencoder of the same task and input that attends where the other convolves."""
+    made = Autoencoder()
+    made.inlet = nn.Conv1d(made.inlet.in_channels, ATTENTION_WIDTH, 1)
+    made.blocks = Attending()
+    return made
 
 
 def surprises(detector: Detector, sessions: SessionTensors) -> np.ndarray:
@@ -94,14 +145,7 @@ def candidates(data: TrainingData, settings: Settings) -> list[Candidate]:
     learn_to_tell(detector, data, settings, lambda _: None)
     head_s = time.process_time() - begun
 
-    def by_head(sessions: SessionTensors) -> np.ndarray:
-        with torch.no_grad():
-            parts = [
-                detector(*(c[rows] for c in inputs_of(sessions)))[0]
-                for rows in torch.arange(len(sessions.shown)).split(512)
-            ]
-        return torch.cat(parts).numpy().astype(np.float64)
-
+    by_head = scorer(detector)
     found.append(Candidate("frozen autoencoder + head", by_head, autoencoder_s + head_s))
     trees, trees_s = _trees(detector, data, settings.seed)
 
@@ -114,7 +158,33 @@ def candidates(data: TrainingData, settings: Settings) -> list[Candidate]:
         return by_head(sessions) + by_trees(sessions)
 
     found.append(Candidate("head + boosted trees", by_both, autoencoder_s + head_s + trees_s))
+    found.append(_by_attention(data, settings))
     return found
+
+
+def scorer(detector: Detector) -> Scorer:
+    """Scores sessions by the head."""
+
+    def score(sessions: SessionTensors) -> np.ndarray:
+        with torch.no_grad():
+            parts = [
+                detector(*(c[rows] for c in inputs_of(sessions)))[0]
+                for rows in torch.arange(len(sessions.shown)).split(512)
+            ]
+        return torch.cat(parts).numpy().astype(np.float64)
+
+    return score
+
+
+def _by_attention(data: TrainingData, settings: Settings) -> Candidate:
+    """The same head on a transformer's reconstruction."""
+    torch.manual_seed(settings.seed)
+    begun = time.process_time()
+    detector = Detector(transformer(), Head())
+    learn_to_reconstruct(detector.autoencoder, inputs_of(data.normal), settings, lambda _: None)
+    detector.eval()
+    learn_to_tell(detector, data, settings, lambda _: None)
+    return Candidate("frozen RoPE transformer + head", scorer(detector), time.process_time() - begun)
 
 
 def _trees(detector: Detector, data: TrainingData, seed: int):

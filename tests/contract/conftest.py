@@ -7,26 +7,45 @@ import pytest
 
 from chargewatch.client import NO_RETRY, AsyncClient
 from chargewatch.server.app import create_app
+from chargewatch.server.db.address import DatabaseAddress
 from chargewatch.server.db.engine import Database
 from chargewatch.server.settings import Settings
 from chargewatch.server.tenants.service import NewKey
 from chargewatch.server.wiring import wire
 from tests.integration.conftest import (  # noqa: F401
+    DatabaseServer,
     address,
     anyio_backend,
     cluster_folder,
-    database,
     embedded_cluster,
+    embedded_server,
     postgres,
-    settings,
+    server_by_url,
     two_tenants,
 )
 
 BASE = "http://chargewatch.test"
 
 
-@pytest.fixture
-async def transport(settings: Settings, database: Database) -> httpx.ASGITransport:  # noqa: F811
+@pytest.fixture(scope="module")
+def settings(postgres: DatabaseServer) -> Settings:  # noqa: F811
+    """As in service, but patient: the largest sessions take a slow machine longer than a transaction may rest."""
+    return postgres.settings(
+        pool_timeout_s=30.0, statement_timeout_s=300.0, idle_in_transaction_timeout_s=300.0
+    )
+
+
+@pytest.fixture(scope="module")
+async def database(settings: Settings, address: DatabaseAddress) -> AsyncIterator[Database]:  # noqa: F811
+    """The module's database, open as the service has it, for all of its tests."""
+    database = await Database.open(settings, address)
+    yield database
+    await database.close()
+
+
+@pytest.fixture(scope="module")
+async def transport(settings: Settings, database: Database) -> httpx.ASGITransport:
+    """The module's application: making one takes longer than a call."""
     return httpx.ASGITransport(create_app(wire(settings, database)))
 
 

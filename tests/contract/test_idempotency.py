@@ -1,6 +1,7 @@
 """Idempotency-Key (H9): a repeated call is answered again and done once."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -144,8 +145,19 @@ async def test_equal_calls_at_once_are_done_once(api: httpx.AsyncClient) -> None
 
 @pytest.fixture
 async def wiring(settings: Settings, database: Database) -> Wiring:
-    short = msgspec.structs.replace(settings, idempotency_lease_s=0.2, idempotency_kept_s=0.5)
-    return wire(short, database)
+    return wire(msgspec.structs.replace(settings, idempotency_lease_s=60, idempotency_kept_s=3600), database)
+
+
+@pytest.fixture
+def passes(database: Database, two_tenants: tuple[NewKey, NewKey]) -> Callable[[timedelta], Awaitable[None]]:
+    """Lets time pass for the tenant's claims and answers: they are as much older."""
+
+    async def pass_by(time: timedelta) -> None:
+        older = "created_at = created_at - $1::interval, claimed_until = claimed_until - $1::interval"
+        async with database.tenant_transaction(two_tenants[0].tenant_id) as connection:
+            await connection.execute(f"UPDATE idempotency_keys SET {older}", time)
+
+    return pass_by
 
 
 @pytest.fixture
@@ -154,7 +166,10 @@ async def hasty(wiring: Wiring, two_tenants: tuple[NewKey, NewKey]) -> httpx.Asy
 
 
 async def test_a_crash_frees_the_key_when_the_claim_ends(
-    hasty: httpx.AsyncClient, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+    hasty: httpx.AsyncClient,
+    wiring: Wiring,
+    passes: Callable[[timedelta], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A process that dies leaves its claim behind; here the call is cut where it would free it."""
 
@@ -169,19 +184,23 @@ async def test_a_crash_frees_the_key_when_the_claim_ends(
                 await hasty.post("/v1/sessions", json=body(), headers=KEY)
         early = await hasty.post("/v1/sessions", json=body(), headers=KEY)
         assert (early.status_code, early.json()["code"]) == (409, "idempotency_key_in_flight")
-        await asyncio.sleep(0.25)
+        await passes(timedelta(seconds=61))
         late = await hasty.post("/v1/sessions", json=body(), headers=KEY)
         assert (late.status_code, is_replay(late)) == (200, False)
 
 
 async def test_who_lost_the_claim_does_nothing(
-    hasty: httpx.AsyncClient, wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+    hasty: httpx.AsyncClient,
+    wiring: Wiring,
+    passes: Callable[[timedelta], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Slower than its lease: another call took the work over, so this one's is rolled back."""
     slow = wiring.sessions.change
-    held = asyncio.Event()
+    reached, held = asyncio.Event(), asyncio.Event()
 
     async def hold(*arguments: Any, **named: Any) -> Any:
+        reached.set()
         await held.wait()
         return await slow(*arguments, **named)
 
@@ -191,7 +210,8 @@ async def test_who_lost_the_claim_does_nothing(
         with monkeypatch.context() as slowed:
             slowed.setattr(wiring.sessions, "change", hold)
             first = asyncio.create_task(hasty.patch(at(), json=sent, headers=KEY))
-            await asyncio.sleep(0.25)
+            await reached.wait()
+        await passes(timedelta(seconds=61))
         second = await hasty.patch(at(), json=sent, headers=KEY)
         assert (second.status_code, is_replay(second)) == (200, False)
         held.set()
@@ -200,7 +220,11 @@ async def test_who_lost_the_claim_does_nothing(
 
 
 async def test_an_answer_is_kept_for_its_time(
-    hasty: httpx.AsyncClient, wiring: Wiring, two_tenants: tuple[NewKey, NewKey], database: Database
+    hasty: httpx.AsyncClient,
+    wiring: Wiring,
+    two_tenants: tuple[NewKey, NewKey],
+    database: Database,
+    passes: Callable[[timedelta], Awaitable[None]],
 ) -> None:
     tenant_id = two_tenants[0].tenant_id
     count = f"SELECT count(*) FROM idempotency_keys WHERE key = '{KEY['Idempotency-Key']}'"
@@ -208,9 +232,9 @@ async def test_an_answer_is_kept_for_its_time(
         await hasty.post("/v1/sessions", json=body(), headers=KEY)
         await wiring.idempotency.forget_old(tenant_id)
         assert is_replay(await hasty.post("/v1/sessions", json=body(), headers=KEY))
-        await asyncio.sleep(0.55)
+        await passes(timedelta(seconds=3601))
         assert not is_replay(await hasty.post("/v1/sessions", json=body(), headers=KEY))
-        await asyncio.sleep(0.55)
+        await passes(timedelta(seconds=3601))
         await wiring.idempotency.forget_old(tenant_id)
         async with database.tenant_transaction(tenant_id) as connection:
             assert await connection.fetchval(count) == 0
@@ -239,8 +263,11 @@ async def test_the_kept_answer_and_the_change_are_one_transaction(
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT", "POST"])
-async def test_a_call_that_is_cut_off_anywhere_is_done_once(api: httpx.AsyncClient, method: str) -> None:
-    """Cut at its first, second, … visit to the event loop; whoever repeats it is never told to wait."""
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.soak)])
+async def test_a_call_that_is_cut_off_anywhere_is_done_once(
+    api: httpx.AsyncClient, method: str, step: int
+) -> None:
+    """Cut at its first, fourth, … visit to the event loop, in soak at each; who repeats it is never told to wait."""
     await api.post("/v1/sessions", json=body())
     version, cuts, was_cut = 1, 0, True
     while was_cut:
@@ -257,7 +284,7 @@ async def test_a_call_that_is_cut_off_anywhere_is_done_once(api: httpx.AsyncClie
         assert answer.status_code == 200
         version += 1
         assert answer.json()["version"] == (await api.get(at())).json()["version"] == version
-        cuts += 1
+        cuts += step
     assert cuts > 10
 
 

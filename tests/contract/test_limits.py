@@ -220,26 +220,29 @@ def readings(count: int, begin: int = 0) -> bytes:
     )
 
 
-async def test_the_readings_of_a_session_through_many_calls(api: httpx.AsyncClient) -> None:
-    head = b'{"session_id":"long","charging_station_id":"CP-1","meter_values":['
-    full = await api.post("/v1/sessions", content=head + readings(MOST_READINGS - 1) + b"]}", headers=JSON)
+@pytest.mark.parametrize("most", [10_000, pytest.param(MOST_READINGS, marks=pytest.mark.soak)])
+async def test_the_readings_of_a_session_through_many_calls(
+    api: httpx.AsyncClient, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a smaller limit beside other tests; that it is 200,000 is in ``test_contract_section_2.py``."""
+    monkeypatch.setattr("chargewatch.server.sessions.service.MOST_READINGS", most)
+    head = b'{"session_id":"long-%d","charging_station_id":"CP-1","meter_values":[' % most
+    full = await api.post("/v1/sessions", content=head + readings(most - 1) + b"]}", headers=JSON)
     assert full.status_code == 200, full.text
 
     async def append(count: int, begin: int) -> httpx.Response:
         sent = b'{"meter_values":[' + readings(count, begin) + b"]}"
-        return await api.patch("/v1/sessions/long", content=sent, headers=JSON)
+        return await api.patch(f"/v1/sessions/long-{most}", content=sent, headers=JSON)
 
-    two = await append(2, MOST_READINGS - 1)
+    two = await append(2, most - 1)
     assert (two.status_code, two.json()["code"]) == (413, "too_many_readings")
-    one = await append(1, MOST_READINGS - 1)
+    one = await append(1, most - 1)
     assert (one.status_code, one.json()["version"]) == (200, 2), one.text
-    more = await append(1, MOST_READINGS)
+    more = await append(1, most)
     assert (more.status_code, more.json()["code"]) == (413, "too_many_readings")
     repeat = await append(1, 0)
     assert (repeat.status_code, repeat.json()["version"]) == (200, 2)
-    replaced = await api.post(
-        "/v1/sessions", content=head + readings(MOST_READINGS + 1) + b"]}", headers=JSON
-    )
+    replaced = await api.post("/v1/sessions", content=head + readings(most + 1) + b"]}", headers=JSON)
     assert replaced.status_code == 413
-    kept = (await api.get("/v1/sessions/long")).json()
-    assert (kept["version"], len(kept["meter_values"])) == (2, MOST_READINGS)
+    kept = (await api.get(f"/v1/sessions/long-{most}")).json()
+    assert (kept["version"], len(kept["meter_values"])) == (2, most)

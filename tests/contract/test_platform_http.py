@@ -75,6 +75,7 @@ async def part(name: FromPath[str]) -> ASGIApp:
 
 @get("/wait", opt={"scope": "read", "operation": Operation(summary="W")})
 async def wait() -> ASGIApp:
+    waiting["reached"].set()
     await waiting["open"].wait()
     return json_response({"waited": True})
 

@@ -141,6 +141,19 @@ async def test_versions_and_conditions(client: AsyncClient, api: httpx.AsyncClie
     assert (await change(api, headers={"If-Match": "*"}, pit_depth=0.3)).status_code == 200
 
 
+async def test_if_none_match(api: httpx.AsyncClient, client: AsyncClient) -> None:
+    """304 without a body while nothing has changed; another tenant's version says nothing about one's own."""
+    before = await client.get_thresholds()
+    for tag in (f'"{before.version}"', f'W/"{before.version}"', f'"99", "{before.version}"', "*"):
+        same = await api.get(PATH, headers={"If-None-Match": tag})
+        assert (same.status_code, same.content) == (304, b""), tag
+        assert same.headers["etag"] == f'"{before.version}"'
+    assert await client.get_thresholds_if_changed(before.version) is None
+    assert (await api.get(PATH, headers={"If-None-Match": '"99"'})).status_code == 200
+    changed = await client.change_thresholds({"soc_drop_points": 5.0})
+    assert await client.get_thresholds_if_changed(before.version) == changed
+
+
 async def test_an_idempotency_key_is_kept_with_the_change(
     api: httpx.AsyncClient, other_api: httpx.AsyncClient
 ) -> None:

@@ -15,7 +15,7 @@ from chargewatch.server.db.connection import connected
 from chargewatch.server.db.errors import DatabaseError
 from tests.faults.service import Service
 
-DATABASE_PATIENCE_S = 30.0
+DATABASE_PATIENCE_S = 60.0
 
 
 class Hurt(NamedTuple):

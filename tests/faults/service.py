@@ -24,6 +24,7 @@ from chargewatch.server.tenants.service import TenantService
 from tests.faults.recorder import Tenant
 from tests.faults.wire import Address
 from tests.integration.conftest import ROOMY_BYTES
+from tests.made_database import put_into
 
 PROGRAM = [sys.executable, "-c", "from chargewatch.cli.app import main; main()"]
 PATIENCE_S = 60.0
@@ -46,6 +47,8 @@ class Service:
     def start(self) -> float:
         """Starts it; returns the seconds until it was ready."""
         began = time.monotonic()
+        if self._url is None:
+            put_into(self.folder / "data")
         plain = {name: text for name, text in os.environ.items() if not name.startswith("CHARGEWATCH_")}
         database = {"CHARGEWATCH_DATABASE_URL": self._url} if self._url else {}
         with self.log_file.open("ab") as log:

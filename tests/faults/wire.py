@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 Address = tuple[str, int]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Unsent(Exception):

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 LONGEST_HEAD = 256 * 1024
 
 Headers = Sequence[tuple[bytes, bytes]]

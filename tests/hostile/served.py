@@ -1,5 +1,6 @@
 """A ``chargewatch serve`` process in a folder of its own, and the tenants and keys that a run needs."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,9 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
+from uuid import UUID
 
 import msgspec
 import psutil
+
+from chargewatch.server.db.address import embedded_address, state_folder
+from chargewatch.server.db.connection import connected
+from chargewatch.server.db.embedded import running_dsn
+from chargewatch.server.db.secret_key import load_secret_key
+from chargewatch.server.settings import load_settings
+from tests.made_database import put_into
 
 PATIENCE_S = 60.0
 ROOMY_BYTES = 2 * 2**30
@@ -33,6 +42,7 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        put_into(folder)
         self.log_file = folder.with_name("serve.log")
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
@@ -74,6 +84,20 @@ class Served:
     def revoke_key(self, key_id: str) -> None:
         """Ends a key, in every process within two seconds."""
         self._administer("key", "revoke", key_id)
+
+    def end_key(self, key_id: str) -> None:
+        """Moves the end of a key to this moment."""
+        settings = load_settings({"data_dir": self.folder}, environ={}, dotenv=None)
+        superuser = running_dsn(state_folder(settings))
+        assert superuser is not None
+        owner = embedded_address(superuser, load_secret_key(settings)).owner
+
+        async def end() -> str:
+            async with connected(owner) as connection:
+                ended = "UPDATE api_keys SET expires_at = now() WHERE key_id = $1"
+                return await connection.execute(ended, UUID(key_id))
+
+        assert asyncio.run(end()) == "UPDATE 1"
 
     def _administer(self, *words: str) -> dict[str, Any]:
         done = subprocess.run(

@@ -19,8 +19,11 @@ import msgspec
 import psutil
 
 from tests.acceptance.test_serve import KEY, Service, session
+from tests.patience import until
 
 SOCKETS = 300
+#: Of the normal client, for its times to say something.
+FEWEST_CALLS = 20
 #: A byte so often: it must not buy time.
 DRIP_EVERY_S = 0.5
 
@@ -51,8 +54,8 @@ class SlowClient:
 
     async def run(self) -> None:
         """Ends when the server has closed the connection."""
+        began = time.perf_counter()  # before the server can have begun to count
         reader, writer = await asyncio.open_connection(self._host, self._port)
-        began = time.perf_counter()
         dripping = asyncio.create_task(self._drip(writer))
         try:
             with contextlib.suppress(ConnectionError):
@@ -127,7 +130,9 @@ async def measure(service: Service, sockets: int, patience_s: float) -> Figures:
     calling = asyncio.create_task(normal.run())
     watching = asyncio.create_task(_watch(server))
     async with asyncio.timeout(patience_s):
+        await until(lambda: len(normal.seconds) > 0 or calling.done())
         await asyncio.gather(*(client.run() for clients in slow.values() for client in clients))
+        await until(lambda: len(normal.seconds) > FEWEST_CALLS or calling.done())
     calling.cancel()
     watching.cancel()
     await asyncio.gather(calling, return_exceptions=True)

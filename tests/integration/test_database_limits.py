@@ -23,6 +23,7 @@ from chargewatch.server.platform.problems import problem_for
 from chargewatch.server.settings import load_settings
 from chargewatch.server.tenants.service import NewKey
 from tests.integration.conftest import DatabaseServer
+from tests.patience import until
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +63,7 @@ async def backend_of(database: Database, tenant: UUID) -> int:
 @pytest.fixture
 async def hasty(postgres: DatabaseServer, address: DatabaseAddress) -> AsyncIterator[Database]:
     """With one connection, and limits that a test can reach."""
-    limits = postgres.settings(statement_timeout_s=0.05, idle_in_transaction_timeout_s=0.1, pool_size=1)
+    limits = postgres.settings(statement_timeout_s=0.5, idle_in_transaction_timeout_s=0.5, pool_size=1)
     database = await Database.open(limits, address)
     yield database
     await database.close()
@@ -79,22 +80,28 @@ async def test_a_statement_that_takes_too_long(hasty: Database, tenant: UUID) ->
     before = await backend_of(hasty, tenant)
     with pytest.raises(DatabaseUnavailable) as refused:
         async with hasty.tenant_transaction(tenant) as connection:
-            await connection.execute("SELECT pg_sleep(5)")
+            await connection.execute("SELECT pg_sleep(60)")
     assert_is_503(refused.value)
     assert await backend_of(hasty, tenant) == before
     with pytest.raises(DatabaseUnavailable) as refused:
-        await hasty.fetch_without_tenant("SELECT pg_sleep(5)")
+        await hasty.fetch_without_tenant("SELECT pg_sleep(60)")
     assert_is_503(refused.value)
     assert await backend_of(hasty, tenant) == before
 
 
-async def test_a_transaction_that_does_nothing_for_too_long(hasty: Database, tenant: UUID) -> None:
+async def test_a_transaction_that_does_nothing_for_too_long(
+    hasty: Database, database: Database, tenant: UUID
+) -> None:
     """The server ends the session; the next call gets a new one."""
     before = await backend_of(hasty, tenant)
 
+    async def has_gone() -> bool:
+        found = await database.fetch_without_tenant(f"SELECT 1 FROM pg_stat_activity WHERE pid = {before}")
+        return not found
+
     async def idle() -> None:
         async with hasty.tenant_transaction(tenant) as connection:
-            await asyncio.sleep(0.3)
+            await until(has_gone)
             await connection.execute("SELECT 1")
 
     with pytest.raises(DatabaseUnavailable) as refused:

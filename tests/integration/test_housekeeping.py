@@ -21,6 +21,7 @@ from chargewatch.server.sessions.payloads import Attributes, Whereabouts
 from chargewatch.server.sessions.rows import Stored
 from chargewatch.server.sessions.service import SessionNotFound, SessionService
 from chargewatch.server.tenants.service import NewKey, TenantError, TenantService
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +88,7 @@ def stalled(now: datetime, idle: timedelta) -> list[Reading]:
 
 
 async def test_an_idle_session_is_judged_as_over(database: Database, tenant: UUID, other: UUID) -> None:
-    idle_s = 0.4
+    idle_s = 2.0
     service = SessionService(database, Analyser(), idle_s=idle_s)
     housekeeping = Housekeeping(database, service, Idempotency(database, 86400, 60))
     last = datetime.now(UTC)
@@ -360,7 +361,7 @@ async def test_a_round_looks_after_every_tenant_and_survives_a_fault(
 
     monkeypatch.setattr(housekeeping, "judge_due", judge_due)
     rounds = asyncio.create_task(housekeeping.keep_house(0.01))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await all_seen.wait()
     rounds.cancel()
     with pytest.raises(asyncio.CancelledError):

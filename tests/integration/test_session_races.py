@@ -25,6 +25,7 @@ from chargewatch.server.sessions.payloads import Attributes, Whereabouts
 from chargewatch.server.sessions.rows import Stored
 from chargewatch.server.sessions.service import SessionNotFound, SessionService
 from chargewatch.server.tenants.service import NewKey
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -244,7 +245,7 @@ async def test_a_clock_that_is_behind_the_database_does_not_judge_without_end(
     monkeypatch.setattr(sessions_service, "utc_now", lambda: now)
     monkeypatch.setattr("chargewatch.server.housekeeping.service.STEP_SESSIONS", 2)
     await asyncio.sleep(2 * idle_s)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         await housekeeping_of(database, service).judge_due(tenant)
     for name in names:
         assert (await service.get(tenant, name))[0].row.recheck_at is not None, "not over by this clock"

@@ -6,7 +6,6 @@ import os
 import pwd
 import random
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -30,6 +29,8 @@ from chargewatch.server.db.tenancy import roll_back, tenant_transaction
 from chargewatch.server.settings import Secret, Settings
 from chargewatch.server.tenants.service import NewKey
 from tests.integration.conftest import DatabaseServer
+from tests.patience import PATIENCE_S
+from tests.postgres_processes import frozen
 
 pytestmark = pytest.mark.anyio
 
@@ -319,11 +320,10 @@ async def test_a_lost_connection_is_an_outage_and_is_replaced(
 async def test_a_server_that_hangs_is_an_outage(
     postgres: DatabaseServer, address: DatabaseAddress, two_tenants: tuple[NewKey, NewKey]
 ) -> None:
-    settings = postgres.settings(pool_size=1, pool_timeout_s=0.1, statement_timeout_s=0.05)
+    settings = postgres.settings(pool_size=1, pool_timeout_s=0.1, statement_timeout_s=1.0)
     database = await Database.open(settings, address)
     (row,) = await database.fetch_without_tenant("SELECT pg_backend_pid()")
-    os.kill(row[0], signal.SIGSTOP)
-    try:
+    with frozen(row[0]):
         first = asyncio.create_task(database.schema_is_current())
         await asyncio.sleep(0)
         with pytest.raises(DatabaseUnavailable, match="no database connection is free"):
@@ -331,8 +331,6 @@ async def test_a_server_that_hangs_is_an_outage(
                 pass
         with pytest.raises(DatabaseUnavailable, match="the database takes too long"):
             await first
-    finally:
-        os.kill(row[0], signal.SIGCONT)
     assert await database.schema_is_current()
     await database.close()
 
@@ -392,7 +390,7 @@ class Mishap(Exception):
 
 async def _visit(database: Database, tenant_id: UUID, mishap: str, chance: random.Random) -> bool:
     """One transaction that looks for its canary and leaves a mark; whether it was acknowledged."""
-    async with asyncio.timeout(chance.uniform(0.001, 0.01) if mishap == "timeout" else 10):
+    async with asyncio.timeout(chance.uniform(0.001, 0.01) if mishap == "timeout" else PATIENCE_S):
         async with database.tenant_transaction(tenant_id) as connection:
             rows = await connection.fetch("SELECT tenant_id, external_id FROM stations ORDER BY external_id")
             assert [(row[0], row[1]) for row in rows] == [(tenant_id, f"canary {tenant_id}")]
@@ -517,7 +515,7 @@ def pooler(
         yield folder
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
         shutil.rmtree(folder)
 
 

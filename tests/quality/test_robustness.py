@@ -71,7 +71,7 @@ def test_fewer_readings_show_the_same_fault(category: Category, mechanism: str) 
 def _only_begin_is_higher(sent: SimulatedSession, label: Label) -> bool:
     """A Begin alone above all samples is taken for another register's: `register_mixed`, no fall."""
     contexts = {r.timestamp: r.context for r in sent.readings if r.measurand == REGISTER}
-    before = [context for at, context in contexts.items() if at < label.start]
+    before = [context for at, context in contexts.items() if at <= label.start]
     return label.category is Category.KWH_DECREASE and before == ["Transaction.Begin"]
 
 

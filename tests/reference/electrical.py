@@ -205,7 +205,7 @@ def thermal_derating(s):
             continue
         high, last = down
         start, end = s.flow[i].first_reading, s.flow[last].last_reading
-        if is_hot(s, start) and not excused_step(s, high, i, last):
+        if is_hot(s, s.flow[high].last_reading, start) and not excused_step(s, high, i, last):
             findings.append(finding(s, "THERMAL_DERATING", start, end, "warning"))
         i = last + 1
     return findings
@@ -237,10 +237,12 @@ def step_down(s, first):
     return None
 
 
-def is_hot(s, start):
+def is_hot(s, before, start):
     for place in HOT_PLACES:
         signal = temperatures(s, place)
-        newest = [(t, c) for t, c in signal if t <= start][-1:]
+        newest = [(t, c) for t, c in signal if t <= before][-1:] + [(t, c) for t, c in signal if t <= start][
+            -1:
+        ]
         following = [(t, c) for t, c in signal if start < t <= start + 5 * MINUTE][:1]
         near = [(t, c) for t, c in newest if t >= start - 15 * MINUTE] + following
         if near:

@@ -174,12 +174,38 @@ def trapezoids(power):
     return sum((a + b) / 2 * (t1 - t0) / 3600 for (t0, a), (t1, b) in neighbours(power))
 
 
+STEPS_WH = [
+    *(1, 1.2, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8),
+    *(10, 12, 12.5, 15, 20, 25, 30, 40, 50, 60, 80),
+    *(100, 120, 125, 150, 200, 250, 300, 400, 500, 600, 800),
+    1000,
+]
+
+
 def resolution_of(register):
-    """The largest of 1, 10, 100, 1000 Wh that divides every value."""
-    for wh in (1000, 100, 10):
-        if all(round(value * 1000) % (wh * 1000) == 0 for _, value in register):
-            return float(wh)
-    return 1.0
+    """The largest power of ten of which all values are multiples, or the step that the readings between show."""
+    milli = [denoised(round(wh * 1000)) for _, wh in register]
+    tens = [wh for wh in (10, 100, 1000) if all(m % (wh * 1000) == 0 for m in milli)]
+    return float(max([1, *tens, *steps_of(milli[1:-1])]))
+
+
+def steps_of(milli):
+    """The steps that two rises differing by the most that divides all differences are multiples of."""
+    moves = [b - a for a, b in neighbours(milli)]
+    apart = {abs(a - b) for a in moves for b in moves if a >= 0 and b >= 0} - {0}
+    shown = [d for d in apart if all((a - b) % d == 0 for a in milli for b in set(milli))]
+    return [wh for wh in STEPS_WH if any(d % round(wh * 1000) == 0 for d in shown)]
+
+
+def denoised(mwh):
+    """The roundest value, to 1000, 100, 10 or 1 Wh, that is near enough to be the same in single precision."""
+    if mwh % 1000:
+        for wh in (1000, 100, 10, 1):
+            nearest = min((mwh // (wh * 1000) + k for k in (0, 1)), key=lambda k: abs(mwh - k * wh * 1000))
+            off = abs(mwh - nearest * wh * 1000)
+            if off * 2**24 <= abs(mwh) and off * 20 <= wh * 1000:
+                return nearest * wh * 1000
+    return mwh
 
 
 def tol_of(register):

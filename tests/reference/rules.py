@@ -180,7 +180,20 @@ def register_goes_on(s, first, last, level):
     inside = between(steady_register(s), start, end)
     if len(inside) < 2:
         return False
-    return max(rise_of(inside) - s.resolution, 0.0) * 3600 / (end - start) > 0.8 * level
+    known = rise_of(inside) - s.resolution - drawn_since_last_move(s, first, start)
+    return max(known, 0.0) * 3600 / (end - start) > 0.8 * level
+
+
+def drawn_since_last_move(s, first, start):
+    """In Wh, up to ``start``: what a register that stood before has still to count."""
+    until = [(t, v) for t, v in steady_register(s) if t <= start]
+    since = next(t for i, (t, _) in enumerate(until) if all(v == until[-1][1] for _, v in until[i:]))
+    drawn = 0.0
+    for step in s.flow[:first]:
+        begin, end = max(step.start, since), min(step.end, start)
+        if end > begin:
+            drawn += step.w * (end - begin)
+    return drawn / 3600
 
 
 # ------------------------------------------------------------------------------------------- ZERO_SESSION

@@ -91,6 +91,16 @@ class Session(NamedTuple):
     apart: bool  # register and power were measured at more than one location
 
 
+def drawn_while_it_stood(power, known, end):
+    """In Wh, by trapezoids: over the pairs of power readings before ``end`` at which the register was the same."""
+    drawn = 0.0
+    for (t0, w0), (t1, w1) in reversed(list(neighbours([(t, w) for t, w in power if t <= end]))):
+        if t0 not in known or t1 not in known or known[t0] != known[t1]:
+            break
+        drawn += (w0 + w1) / 2 * (t1 - t0) / 3600
+    return drawn
+
+
 def steps_of_power(power, register, resolution):
     """Each reading stands for the time half-way to its neighbours, at a gap for the usual spacing.
 
@@ -105,7 +115,8 @@ def steps_of_power(power, register, resolution):
         mean = None
         if t0 in known and t1 in known and known[t1] >= known[t0]:
             mean = (known[t1] - known[t0]) * 3600 / (t1 - t0)
-            if mean - resolution * 3600 / (t1 - t0) > 1.25 * max(w0, w1) + 300:
+            late = drawn_while_it_stood(power, known, t0)
+            if mean - (resolution + late) * 3600 / (t1 - t0) > 1.25 * max(w0, w1) + 300:
                 reaches = 0.0
         steps.append(Step(begins, t0 + reaches, w0, t0, t0))
         begins = t1 - reaches

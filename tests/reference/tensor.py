@@ -12,6 +12,8 @@ from tests.reference.readings import (
     is_sane,
     neighbours,
 )
+from tests.reference.register import resolution_of
+from tests.reference.rules import exports
 from tests.reference.session import read
 
 BUCKETS = 72
@@ -57,6 +59,8 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
 
     voltage, current, power, energy, integral = ms(voltage), ms(current), ms(power), ms(energy), ms(integral)
     soc, offers, phase_counts = ms(s.soc), ms(s.offers), ms(s.phase_counts)
+    if exports(s, s.instants[0], s.instants[-1]):
+        soc = []
     first_phase = []
     for t, phases in side_by_side(s, CURRENT):
         amperes = [max(a, 0.0) for _, a in sorted(phases.items())]
@@ -88,7 +92,7 @@ def tensor(readings, *, now_us, rated_kw=None, managed=False, **declared):
         values["measured_power"].append(None if w_power is None else min(w_power / peak, 3.0))
         values["measured_range"].append(min((max(watts) - min(watts)) / peak, 3.0) if watts else None)
         values["measured_travel"].append(min(log1p(moves / peak), 3.0) if watts else None)
-        values["soc"].append(share_of(held(soc, b), 100.0))
+        values["soc"].append(charge_at(soc, b))
         offer = held(offers, b)
         values["offered"].append(None if offer is None else min(max(offer / peak, 0.0), 4.0))
         values["voltage"].append(share_of_highest(voltage, b))
@@ -143,11 +147,8 @@ def integrated(power):
 
 
 def step_of(register):
-    """The largest of 1, 10, 100 and 1000 Wh that divides every value."""
-    milli = [round(wh * 1000) for _, wh in register]
-    if not milli:
-        return 1
-    return max(step for step in (1, 10, 100, 1000) if step == 1 or all(m % (step * 1000) == 0 for m in milli))
+    """The resolution of the register; without one the finest."""
+    return resolution_of(register) if register else 1.0
 
 
 def energy_until(curve, t):
@@ -192,8 +193,12 @@ def held(pairs, t):
     return values[-1] if values and t > -5e-4 else None
 
 
-def share_of(value, whole):
-    return None if value is None else value / whole
+def charge_at(soc, t):
+    """The highest state of charge until a time as a share of full, None where the newest is over 20 min old."""
+    before = [(when, v) for when, v in soc if when <= t + 5e-4]
+    if not before or t <= -5e-4 or max(t, 0.0) - before[-1][0] > 1200 + 5e-4:
+        return None
+    return max(v for _, v in before) / 100.0
 
 
 def share_of_highest(pairs, t):

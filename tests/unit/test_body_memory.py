@@ -11,6 +11,7 @@ import pytest
 
 from chargewatch.server.platform.body_memory import FREE_BYTES, BodyLimits, BodyMemory
 from chargewatch.server.platform.problems import Problem
+from tests.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.anyio
 
@@ -49,14 +50,14 @@ def test_one_call_may_go_beyond_the_budget_and_others_may_not() -> None:
 
 
 async def test_who_waits_gets_what_is_freed() -> None:
-    budget = memory(wait_s=5)
+    budget = memory(wait_s=PATIENCE_S)
     large, other = budget.share(), budget.share()
     assert large.grow(FREE_BYTES + 5000)
     waiting = asyncio.create_task(other.wait_and_grow(FREE_BYTES + 500))
     await asyncio.sleep(0.01)
     assert not waiting.done()
     large.release()
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, PATIENCE_S)
     assert budget.used == 500
 
 
@@ -73,7 +74,7 @@ async def test_who_waits_too_long_is_asked_to_come_back() -> None:
 
 
 async def test_half_read_bodies_never_block_each_other() -> None:
-    budget = memory(size=400, wait_s=5)
+    budget = memory(size=400, wait_s=PATIENCE_S)
     finished = []
 
     async def read(name: int) -> None:
@@ -85,14 +86,14 @@ async def test_half_read_bodies_never_block_each_other() -> None:
         finished.append(name)
         share.release()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*map(read, range(8)))
     assert len(finished) == 8
     assert budget.used == 0
 
 
 async def test_heavy_work_is_done_one_after_another() -> None:
-    budget = memory(wait_s=5)
+    budget = memory(wait_s=PATIENCE_S)
     running, most = 0, 0
     lock = threading.Lock()
 
@@ -113,7 +114,7 @@ async def test_heavy_work_is_done_one_after_another() -> None:
 async def test_a_turn_that_does_not_come_is_a_503_and_a_cancelled_call_keeps_its_turn() -> None:
     budget = memory()
     go_on = threading.Event()
-    leaving = asyncio.create_task(budget.in_thread(go_on.wait, 5))
+    leaving = asyncio.create_task(budget.in_thread(go_on.wait, PATIENCE_S))
     await asyncio.sleep(0.01)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
@@ -121,7 +122,13 @@ async def test_a_turn_that_does_not_come_is_a_503_and_a_cancelled_call_keeps_its
         await budget.in_thread(int)
     assert caught.value.code == "overloaded"
     go_on.set()
-    assert await budget.in_thread(int) == 0
+
+    async def has_a_turn() -> bool:
+        with contextlib.suppress(Problem):
+            return await budget.in_thread(int) == 0
+        return False
+
+    await until(has_a_turn)
 
 
 async def test_a_refused_body_is_forgotten_at_once() -> None:

@@ -184,6 +184,17 @@ def test_an_unchanged_session_is_none() -> None:
     assert request.url.query == b"raw=true"
 
 
+def test_unchanged_thresholds_are_none() -> None:
+    course = Course([httpx.Response(304)], lambda client: client.get_thresholds_if_changed(4))
+    assert (course.error, course.result) == (None, None)
+    (request,) = course.requests
+    assert (request.method, request.url.path, request.headers["If-None-Match"]) == (
+        "GET",
+        "/v1/thresholds",
+        '"4"',
+    )
+
+
 def test_filters_become_parameters() -> None:
     page = {"items": [], "total": 0, "page": 1, "page_size": 20, "next_cursor": None}
     course = Course(

@@ -8,9 +8,10 @@ from chargewatch.csar2.calibration import FIGURES
 from chargewatch.csar2.detect import judge
 from chargewatch.csar2.shape_model import ShapeModel, base_artefact, base_model
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
+from chargewatch.evaluate.cases import Purpose, Split
 from chargewatch.evaluate.columns import columns_of
 from chargewatch.evaluate.confidence_fit import BASIS, fit_confidence
-from chargewatch.evaluate.suite import Purpose, Split, SuiteSize, training
+from chargewatch.evaluate.suite import SuiteSize, training
 from chargewatch.features.batch import SessionBatch
 from chargewatch.simulate import simulate_session
 
@@ -21,7 +22,7 @@ def fitted():
 
 
 def test_it_is_fitted_to_sessions_of_the_training_mechanisms_alone(fitted):
-    cases = list(training(3, SuiteSize.scaled(0.02), Purpose.CALIBRATION))
+    cases = list(training(3, SuiteSize.to_learn(0.02), Purpose.CALIBRATION))
     assert {case.split for case in cases} == {Split.TRAINING}
     assert 100 < fitted.sessions <= len(cases)
     assert fitted.basis == BASIS

@@ -10,6 +10,7 @@ import structlog
 from chargewatch.server.db import disk
 from chargewatch.server.db.disk import DiskWatch, is_short, reserved_bytes
 from chargewatch.server.db.embedded import log_settings
+from tests.patience import until
 
 MIB = 1024**2
 GIB = 1024**3
@@ -53,8 +54,10 @@ class Disk:
 
     free = GIB
     broken = False
+    asked = 0
 
     def usage(self, folder: Path) -> Usage:
+        self.asked += 1
         if self.broken:
             raise OSError(5, "Input/output error")
         return Usage(GIB, GIB - self.free, self.free)
@@ -82,7 +85,9 @@ def test_the_watch_follows_and_says_so_once(small_disk: Disk, tmp_path: Path) ->
         seen = []
         for free, broken in ((GIB, False), (0, False), (0, True), (GIB, False)):
             small_disk.free, small_disk.broken = free, broken
-            await asyncio.sleep(0.05)
+            before = small_disk.asked
+            # it has made up its mind after the first of them
+            await until(lambda before=before: small_disk.asked >= before + 2)  # type: ignore[misc]
             seen.append(watch.short)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -47,9 +47,12 @@ def test_many_nasty_sessions_are_judged_as_the_twins_judge_them(first_seed: int)
         assert_agree(session, verdict)
 
 
-@pytest.mark.parametrize("first_seed", range(50_000, 51_500, 250))
+@pytest.mark.parametrize(
+    "first_seed",
+    [50_000, 50_250, *(pytest.param(s, marks=pytest.mark.soak) for s in range(50_500, 51_500, 250))],
+)
 def test_gates_and_neighbours_change_no_verdict(first_seed: int) -> None:
-    """1,500 sessions in batches of 250: gated, ungated and one by one, equal in every field."""
+    """500 sessions, in soak 1,500, in batches of 250: gated, ungated and one by one, equal in every field."""
     nasty = [nasty_electrical(Random(seed)) for seed in range(first_seed, first_seed + 250)]
     gated = judge_all(nasty)
     assert gated == judge_all(nasty, gated=False)

@@ -9,10 +9,10 @@ import pytest
 
 from chargewatch.domain.categories import Category
 from chargewatch.evaluate import rules_of_thumb
+from chargewatch.evaluate.cases import Split
 from chargewatch.evaluate.columns import columns_of
 from chargewatch.evaluate.peers import PEERS, Lesson, Scaling, Trial, compare
 from chargewatch.evaluate.session_features import FEATURES, features_of, signals_of
-from chargewatch.evaluate.suite import Split
 from chargewatch.evaluate.truth import State, Truth
 from chargewatch.simulate import SimulatedReading, SimulatedSession, simulate_session
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chargewatch.domain.categories import Category
+from chargewatch.evaluate.cases import Case, Split
 from chargewatch.evaluate.columns import judge
 from chargewatch.evaluate.examples import Gallery
 from chargewatch.evaluate.outcomes import Outcome
@@ -23,7 +24,7 @@ from chargewatch.evaluate.reliability_plot import draw_reliability
 from chargewatch.evaluate.report import Report, as_json, as_markdown, tables_of
 from chargewatch.evaluate.result_rows import ResultsFileError, read_results
 from chargewatch.evaluate.run import SeedReport, evaluate_results, evaluate_seed, intervals_over_seeds
-from chargewatch.evaluate.suite import Case, Split, SuiteSize, suite
+from chargewatch.evaluate.suite import SuiteSize, suite
 from chargewatch.evaluate.suite_files import write_suite
 from chargewatch.evaluate.truth import State, truth_of
 from chargewatch.simulate import simulate_session

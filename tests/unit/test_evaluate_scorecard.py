@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from chargewatch.domain.categories import Category
+from chargewatch.evaluate.cases import Split
+from chargewatch.evaluate.intervals import upper_bound
 from chargewatch.evaluate.outcomes import Outcome, placed
-from chargewatch.evaluate.peers import Lesson, Peer, PeerResult, Scores, Trial, at_rate, compare
-from chargewatch.evaluate.scorecard import Traits, scorecard
-from chargewatch.evaluate.suite import Split
+from chargewatch.evaluate.peers import Lesson, Peer, PeerResult, Scores, Trial, at_rate, compare, shortened
+from chargewatch.evaluate.scorecard import Traits, all_alarms, pooled, scorecard
 from chargewatch.evaluate.truth import State, Truth
 
 PIT, FALL, ZERO = Category.ENERGY_PIT, Category.KWH_DECREASE, Category.ZERO_SESSION
@@ -70,6 +71,57 @@ def test_the_decision_counts_whatever_the_category() -> None:
     assert CARD.recall.value == 3 / 4
     assert CARD.f1.value == 3 / 4
     assert (CARD.recall_training, CARD.recall_held_out) == (1.0, 0.5)
+
+
+def test_a_lesson_is_shortened_by_the_seed_and_its_calibration_is_not() -> None:
+    rows = np.arange(60.0).reshape(30, 2)
+    lesson = Lesson(rows, np.arange(30), rows[:7])
+    short = shortened(lesson, 10, seed=3)
+    assert (len(short.classes), short.features.shape, len(short.calibration)) == (10, (10, 2), 7)
+    assert (short.features[:, 0] == 2 * short.classes).all()
+    assert len(set(short.classes.tolist())) == 10
+    assert (shortened(lesson, 10, seed=3).classes == short.classes).all()
+    assert (shortened(lesson, 10, seed=4).classes != short.classes).any()
+    assert shortened(lesson, 30, seed=3) is shortened(lesson, None, seed=3) is lesson
+
+
+def hard(number: int, stratum: str, *categories: Category) -> Truth:
+    shown = {category: units(place) for place, category in enumerate(categories)}
+    return Truth(f"h{number}", stratum, Split.TRAINING, State.ANOMALOUS, shown, frozenset(categories), "m")
+
+
+def test_hard_faults_count_by_category_of_a_session() -> None:
+    cases = [
+        (hard(0, "two faults", PIT, FALL), said({PIT: units(0), FALL: units(1)})),
+        (hard(1, "two faults", PIT, FALL), said({PIT: units(0, 1), ZERO: units(0)})),
+        (hard(2, "noisy", ZERO), said()),
+        (faulty(3, PIT), said({PIT: units(1, 2)})),
+        (faulty(4, Category.UNUSUAL_PROFILE), said()),
+        (faulty(5, PIT, counted=False), said({FALL: units(1)})),
+        (normal(0), said({PIT: units(1)})),
+    ]
+    found = scorecard("m", [t for t, _ in cases], [o for _, o in cases], seed=0)
+    two, noisy, one = found.fault_strata
+    assert (two.stratum, two.sessions, two.faults, two.found, two.extras) == (
+        *("two faults", 2, 4, 3),
+        {"ZERO_SESSION": 1},
+    )
+    assert (two.precision, two.recall, two.f1) == (3 / 4, 3 / 4, 3 / 4)
+    assert two.overlap == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+    assert (noisy.faults, noisy.found, noisy.recall) == (1, 0, 0.0)
+    assert (one.stratum, one.sessions, one.found, one.extras) == ("one fault", 1, 1, {})
+    assert {m.category for m in found.mechanisms} == {PIT, Category.UNUSUAL_PROFILE}
+    assert found.overlap_defined == pytest.approx((1 + 1 + 0.5 + 0 + 0 + 1) / 6)
+    assert found.overlap == pytest.approx(found.overlap_defined * 6 / 7)
+
+
+def test_false_alarms_of_several_suites_are_pooled_by_stratum() -> None:
+    second = scorecard("m", [normal(0, "DC"), normal(1, "DC")], [said(), said({PIT: units(1)})], seed=0)
+    rows = {row.stratum: row for row in pooled([all_alarms(CARD), all_alarms(second)])}
+    assert (rows["DC"].normals, rows["DC"].alarms) == (3, 2)
+    assert (rows["all"].normals, rows["all"].alarms) == (6, 2)
+    assert rows["DC"].upper_per_thousand == pytest.approx(1000 * upper_bound(2, 3))
+    assert rows["AC"].upper_per_thousand == pytest.approx(1000 * upper_bound(0, 2))
 
 
 def test_a_category_counts_where_it_is_named() -> None:

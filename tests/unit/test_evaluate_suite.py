@@ -7,14 +7,14 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from chargewatch.evaluate.cases import Purpose, Split
 from chargewatch.evaluate.columns import columns_of, microseconds
+from chargewatch.evaluate.fault_strata import NOISY_NORMALS, SIMULATED, FaultStratum
 from chargewatch.evaluate.strata import LONG, Stratum, ordinary_session, ordinary_strata
 from chargewatch.evaluate.suite import (
     ANOMALIES_EACH,
     NEAR_MISS_EACH,
     ORDINARY_EACH,
-    Purpose,
-    Split,
     SuiteSize,
     normals_to_learn,
     suite,
@@ -39,7 +39,8 @@ def test_the_standard_size_keeps_what_is_promised() -> None:
     assert len({s.name for s in ordinary_strata()}) == len(ordinary_strata())
     assert ANOMALIES_EACH >= 100
     assert SuiteSize.scaled(1.0) == (ORDINARY_EACH, NEAR_MISS_EACH, ANOMALIES_EACH)
-    assert SuiteSize.scaled(0.001) == (1, 1, 1)
+    assert min(ORDINARY_EACH, NEAR_MISS_EACH) >= 100  # fewer do not show 10 false alarms in 1,000
+    assert SuiteSize.scaled(0.001) == SuiteSize.to_learn(0.001) == (1, 1, 1)
     with pytest.raises(ValueError, match="scale"):
         SuiteSize.scaled(0.0)
 
@@ -49,6 +50,8 @@ def test_every_kind_of_session_is_there(cases: list[tuple[str, Split, SimulatedS
     assert {s.name for s in ordinary_strata()} <= strata.keys()
     assert {f"near-miss: {name}" for name in NEAR_MISSES} <= strata.keys()
     assert {category.value for category in FAULTS} <= strata.keys()
+    assert {*SIMULATED, *NOISY_NORMALS} <= strata.keys()
+    assert FaultStratum.MEASURED not in strata
     mechanisms = {(label.category, label.mechanism) for _, _, s in cases for label in s.labels}
     assert mechanisms == {(category, name) for category in FAULTS for name in FAULTS[category]}
     assert {s.sampling_s for _, _, s in cases} == {10.0, 30.0, 60.0, 300.0, 900.0}
@@ -73,7 +76,7 @@ def test_as_many_faults_count_as_asked_for(
 
 
 def test_normal_sessions_have_no_label(cases: list[tuple[str, Split, SimulatedSession]]) -> None:
-    faults = {category.value for category in FAULTS}
+    faults = {category.value for category in FAULTS} | set(SIMULATED)
     assert all(bool(s.labels) == (stratum in faults) for stratum, _, s in cases)
 
 
@@ -163,7 +166,7 @@ def test_units_of_a_fault_are_those_of_its_readings() -> None:
             for label in labels:
                 shown = [t for t in recent if label.start <= t <= label.end]
                 numbers = [min(int((t - recent[0]).total_seconds() // 900), 23) for t in shown]
-                if numbers and (category != "KWH_DECREASE" or label.start >= recent[0]):
+                if numbers:
                     expected |= set(range(min(numbers), max(numbers) + 1))
             assert units == expected
             seen += 1

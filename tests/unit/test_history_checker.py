@@ -168,14 +168,14 @@ def test_a_violation_says_where() -> None:
 
 
 @given(SEEDS, st.integers(1, 12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_correct_server_is_never_accused(rng: random.Random, length: int) -> None:
     calls, final = history(rng, length, silence=0.3, repeats=0.15)
     assert found(calls, final) == []
 
 
 @given(SEEDS, st.integers(2, 7))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_history_is_accused_that_some_order_explains(rng: random.Random, length: int) -> None:
     calls, final = spoiled(rng, *without_results(*history(rng, length, silence=0.3, repeats=0.15)))
     if possible(calls, final):
@@ -183,7 +183,7 @@ def test_no_history_is_accused_that_some_order_explains(rng: random.Random, leng
 
 
 @given(SEEDS, st.integers(2, 7))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_with_all_answers_the_checker_finds_whatever_the_twin_finds(rng: random.Random, length: int) -> None:
     calls, final = spoiled(rng, *without_results(*history(rng, length, silence=0, repeats=0)))
     assert bool(found(calls, final)) == (not possible(calls, final))

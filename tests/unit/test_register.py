@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
-from chargewatch.features.register import falls, most_power_w, resolution_wh, steady, tolerance_wh
+from chargewatch.features.register import falls, most_power_w, steady, tolerance_wh
+from chargewatch.features.resolution import resolution_wh
 from tests.reference import register as twin
 
 FIVE_MINUTES = 300.0
@@ -26,30 +27,14 @@ def kinds(*values: float, tolerance: float = 10.0) -> list[tuple[str, int, int]]
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([0.0, 1.0, 2.0], 1.0),
-        ([0.0, 0.5, 2.0], 1.0),
-        ([10.0, 20.0], 10.0),
-        ([100.0, 250.0], 10.0),
-        ([100.0, 300.0], 100.0),
-        ([12_000.0, 13_000.0], 1000.0),
-        ([12_000.0, 13_000.001], 1.0),
-        ([0.0, 0.0], 1000.0),
-        ([], 1000.0),
-    ],
-)
-def test_the_resolution_is_the_largest_that_divides_every_value(values: list[float], expected: float) -> None:
-    assert resolution_wh(values) == expected
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
         ([0.0, 1.0], 10.0),
         ([0.0, 10.0], 10.0),
         ([0.0, 100.0], 100.0),
         ([float(1000 * i) for i in range(5)], 100.0),
         ([float(1000 * i) for i in range(6)], 1000.0),
         ([1000.0, 2000.0] * 9, 100.0),
+        ([float(500 * (i // 2)) for i in range(10)], 100.0),
+        ([float(500 * (i // 2)) for i in range(12)], 500.0),
     ],
 )
 def test_the_tolerance(values: list[float], expected: float) -> None:

@@ -281,6 +281,14 @@ def test_a_register_that_goes_on_contradicts_the_power_readings() -> None:
     assert categories(single.altered(POWER, lambda at, w: 0.0 if at == 30 else w)) == []
 
 
+def test_a_register_that_stood_before_the_pit_catches_up_in_it() -> None:
+    """What it counts then was drawn before: the power readings are right, and the register is frozen as well."""
+    session = pit(lasts=10).register(every_s=60).power(every_s=60)
+    begin = session.kwh_at(10)
+    stuck = session.altered(REGISTER, lambda at, wh: 1000 * begin if 10 <= at < 32 else wh)
+    assert sorted(categories(stuck)) == [*PIT, "METER_FROZEN"]
+
+
 def test_missing_readings_alone() -> None:
     session = charging((70, 11.0)).register(every_s=60).power(every_s=60)
     assert categories(session.without(30, 40)) == []

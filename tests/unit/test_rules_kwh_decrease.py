@@ -143,7 +143,8 @@ def test_more_than_the_resolution_and_at_least_10_wh(resolution_wh: int, quiet: 
 def test_a_coarse_meter_that_shows_finer_values_has_the_finer_resolution() -> None:
     values = [10_000, 11_000, 12_000, 13_000, 14_000, 15_000]
     assert categories(registers(*values, 14_000, 16_000, unit="Wh")) == []
-    assert categories(registers(*values, 14_000, 14_000, 16_100, unit="Wh")) == ["KWH_DECREASE"]
+    assert categories(registers(*values, 14_000, 16_100, 16_100, unit="Wh")) == ["KWH_DECREASE"]
+    assert categories(registers(*values, 14_000, 14_000, 16_100, unit="Wh")) == []  # an End of its own kind
 
 
 def test_a_few_round_values_are_no_sign_of_a_coarse_meter() -> None:

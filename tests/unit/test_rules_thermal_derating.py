@@ -200,3 +200,18 @@ def test_fewer_phases() -> None:
 
 def test_below_a_kilowatt() -> None:
     assert categories(warming(derated(level=0.99))) == []
+
+
+@pytest.mark.parametrize("every_s", [300, 600, 900])
+def test_a_station_that_has_cooled_when_the_first_reduced_reading_is_taken(every_s: int) -> None:
+    """It stepped down between two readings, at the temperature of the first of them."""
+    minutes = every_s / 60.0
+    pieces = ((4 * minutes, 22.0), (6 * minutes, 11.0))
+    session = charging(*pieces).power(every_s=every_s).register(every_s=every_s)
+    high = 4 * minutes
+    cooled = heated(session, (0, 30), (high, 80), (high + minutes, 74), (session.length, 70), every=minutes)
+    assert categories(cooled) == HOT
+    long_before = heated(
+        session, (0, 80), (high - minutes, 80), (high, 74), (session.length, 70), every=minutes
+    )
+    assert categories(long_before) == []

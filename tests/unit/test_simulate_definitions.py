@@ -8,6 +8,8 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
+from math import gcd
 
 import pytest
 
@@ -105,11 +107,14 @@ def _offer_a(session: SimulatedSession) -> float:
 
 
 def resolution_kwh(register_wh: list[Decimal]) -> float:
-    """The coarsest decimal step that all counts are multiples of."""
+    """The coarsest decimal step that all counts are multiples of; or the step between the ends, if one is seen."""
     if not register_wh:
         return 0.0
     steps = (step for step in (1000, 100, 10) if all(v % step == 0 for v in register_wh))
-    return next(steps, 1) / 1000
+    between = sorted(register_wh)[1:-1]
+    rises = {int(b - a) for a, b in pairwise(between)}
+    seen_step = gcd(*rises) if 0 in rises and gcd(*rises) in rises else 0
+    return max(next(steps, 1), min(seen_step, 1000)) / 1000
 
 
 # --- the definitions ------------------------------------------------------------------------------

@@ -127,6 +127,26 @@ def test_a_visible_fault_is_what_its_definition_says(category: Category, mechani
     assert visible >= 6
 
 
+@pytest.mark.parametrize("mechanism", FAULTS[Category.SOC_DROP])
+def test_a_fall_of_the_charge_is_labelled_from_its_top_to_its_lowest_reading(mechanism: str) -> None:
+    """Not for as long as the figure stays low: the readings after the fall show none."""
+    several = checked = 0
+    for seed in range(60, 66):
+        session = simulate_session(seed, fault=Category.SOC_DROP, mechanism=mechanism)
+        soc, labels = charge(session), [label for label in session.labels if label.visible]
+        for label in labels:
+            within = [value for at, value in soc.items() if label.start <= at <= label.end]
+            assert within[0] - within[-1] >= 3
+            assert (max(within), min(within)) == (within[0], within[-1])
+            later = [value for at, value in soc.items() if at > label.end]
+            assert not later or later[0] >= within[-1] or mechanism in ("soc_slides", "soc_saw_tooth")
+            checked += 1
+        assert all(a.end <= b.start for a, b in pairwise(labels))
+        several += len(labels) > 1
+    assert checked >= 5
+    assert several >= 3 or mechanism != "soc_saw_tooth"
+
+
 # --- shapes that are more than one event ----------------------------------------------------------
 
 

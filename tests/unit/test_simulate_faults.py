@@ -95,15 +95,25 @@ def test_a_wrap_passes_a_power_of_two(power_of_two: int) -> None:
 def test_a_drop_out_comes_back(mechanism: str) -> None:
     for session, s, label in visible(Category.KWH_DECREASE, mechanism):
         i, before, _ = fall(s)
-        low = within(session, s, label)
+        last_good, *low = within(session, s, label)
+        assert last_good == i - 1
         assert low == list(range(i, i + len(low)))
-        assert len(low) <= 4
+        assert 1 <= len(low) <= 4
         assert len({s.energy[k] for k in low}) == 1
         assert s.energy[low[-1] + 1] >= before
         if mechanism == "drop_out":
             assert s.energy[i] == 0
         else:
             assert s.energy[i] in s.energy[:i]
+
+
+@pytest.mark.parametrize("mechanism", ["reset_to_zero", "rollback", "wrap_2_16", "wrap_2_31", "wrap_2_32"])
+def test_a_fall_that_stays_is_shown_by_the_readings_around_it(mechanism: str) -> None:
+    """The readings after it count on as they should: they show no fall."""
+    for session, s, label in visible(Category.KWH_DECREASE, mechanism):
+        i, _, _ = fall(s)
+        assert within(session, s, label) == [i - 1, i]
+        assert i + 1 < len(s.at)
 
 
 def test_the_fall_is_neither_at_the_first_nor_at_the_last_readings() -> None:

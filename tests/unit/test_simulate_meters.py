@@ -13,7 +13,7 @@ from chargewatch.domain.vocabulary import CONTEXTS, LOCATIONS, MEASURAND_CODES, 
 from chargewatch.simulate import SimulatedReading, simulate_session
 from chargewatch.simulate.behaviour import Visit
 from chargewatch.simulate.chargers import ac_charger
-from chargewatch.simulate.meters import SAMPLINGS_S, Meter, keep, observe
+from chargewatch.simulate.meters import SAMPLINGS_S, Meter, keep, noisy, observe
 from chargewatch.simulate.sending import send
 from chargewatch.simulate.truth import Course, Truth, drive
 from chargewatch.simulate.vehicles import Vehicle, ac_curve
@@ -195,3 +195,32 @@ def test_no_two_readings_of_a_session_contradict_each_other() -> None:
         for r in simulate_session(seed, near_miss="repeated_readings").readings:
             key = (r.timestamp, r.measurand, r.phase, r.location, r.context)
             assert values.setdefault(key, r.value) == r.value
+
+
+def test_a_bad_meter_scatters_and_counts_a_little_too_early(truth: Truth) -> None:
+    """Counts are never more than a tenth of an interval old, never fall, and are not all right."""
+    plain, bad = (
+        observe(truth, WALLBOX, meter, START, 0.0, np.random.default_rng(4))
+        for meter in (METER, noisy(METER, 0.03))
+    )
+    charging = truth.power_kw.max() * 0.99
+    scatter = [float(np.std(o.power_kw[o.power_kw > 0.8 * charging]) / charging) for o in (plain, bad)]
+    assert 0.02 < scatter[1] < 0.04
+    assert scatter[1] > 2 * scatter[0]
+    at = bad.at_s()
+    oldest = np.interp(
+        at - 0.1 * METER.sampling_s - 1.0, np.arange(len(truth.energy_kwh)) * 10.0, truth.energy_kwh
+    )
+    assert (bad.register_wh >= np.floor(1000.0 * oldest)).all()
+    assert (bad.register_wh <= np.floor(1000.0 * bad.energy_kwh + 1e-6)).all()
+    assert (np.diff(bad.register_wh) >= 0).all()
+    assert (bad.register_wh < np.floor(1000.0 * bad.energy_kwh)).sum() > 10
+
+
+def test_noise_is_asked_for_and_bounded() -> None:
+    quiet, bad = (simulate_session(5, kind="ac", sampling_s=60.0, noise=n) for n in (None, 0.03))
+    assert quiet.readings != bad.readings
+    with pytest.raises(ValueError, match="noise must be"):
+        simulate_session(1, noise=0.2)
+    with pytest.raises(ValueError, match="near-miss rests"):
+        simulate_session(1, near_miss="short_dip", noise=0.03)

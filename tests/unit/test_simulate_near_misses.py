@@ -268,6 +268,58 @@ def current_off(session: SimulatedSession, s: Seen) -> bool:
     return {"Current.Import", "Voltage", REGISTER} <= names and s.power is not None and not falls(s)
 
 
+def odd_steps_alone(_: SimulatedSession, s: Seen) -> bool:
+    stands = max(s.at[_last_equal(s, i)] - s.at[i] for i in range(len(s.at)))
+    return s.step in (0.125, 0.2, 0.25, 0.4, 0.5, 0.6) and stands >= 120
+
+
+def odd_steps_beside_power(session: SimulatedSession, s: Seen) -> bool:
+    return odd_steps_alone(session, s) and 1.3 < max(s.power) < 3.6
+
+
+def offers(session: SimulatedSession) -> list[float]:
+    """What was offered, reading by reading, in the order of time."""
+    names = {r.measurand for r in session.readings if r.measurand.endswith("Offered")}
+    return [float(v) for v in texts(session, min(names))]
+
+
+def offer_in_fine_steps(session: SimulatedSession, _: Seen) -> bool:
+    levels = offers(session)
+    moves = [abs(b - a) for a, b in pairwise(levels) if a != b]
+    return len(moves) >= 5 and max(moves) < 0.7 * max(levels) and min(levels[1:]) > 0
+
+
+def offer_follows_the_sun(session: SimulatedSession, _: Seen) -> bool:
+    levels = offers(session)
+    return len(set(levels)) >= 4 and max(levels) > 1.2 * min(x for x in levels if x > 0)
+
+
+def power_by_modules(session: SimulatedSession, s: Seen) -> bool:
+    peak = max(s.power)
+    moves = [abs(b - a) for a, b in pairwise(s.power) if min(a, b) > 0.2 * peak]
+    return session.rated_power_kw >= 20 and max(moves) > 0.08 * peak and not pit_shapes(s)
+
+
+def curve_in_stairs(_: SimulatedSession, s: Seen) -> bool:
+    steady = [p for p in s.power if p > 0.5]
+    later = steady[steady.index(max(steady)) :]
+    rises = sum(b > 1.06 * a for a, b in pairwise(later))
+    return len(later) >= 3 and later[-1] < 0.97 * max(steady) and rises == 0
+
+
+def balancing(session: SimulatedSession, s: Seen) -> bool:
+    full = [float(v) >= 95 for v in texts(session, "SoC")]
+    top = s.power[-sum(full) :]
+    turns = sum((b > 1.3 * a) or (a > 1.3 * b) for a, b in pairwise(top))
+    return sum(full) >= 3 and turns >= 2
+
+
+def climate_by_turns(_: SimulatedSession, s: Seen) -> bool:
+    last = max(i for i, p in enumerate(s.power) if p >= 1.0)
+    stopped = next(i for i, p in enumerate(s.power) if i > last and p < 0.1)
+    return any(0.2 < p < 1.0 for p in s.power[stopped:])
+
+
 CHECKS: dict[str, Check] = {
     name: check for name, check in list(globals().items()) if name in NEAR_MISSES or name == "offer_falls"
 }

@@ -263,7 +263,7 @@ def test_25_readings_cost_little() -> None:
 
 
 def _microseconds(body: bytes, rounds: int = 100) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(rounds):
         strict_json.decode(body, Body)
-    return (time.perf_counter() - began) / rounds * 1e6
+    return (time.process_time() - began) / rounds * 1e6

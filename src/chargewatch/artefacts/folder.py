@@ -29,7 +29,7 @@ _LARGEST_MANIFEST: Final = 1 << 20
 _LARGEST_FILE: Final = 64 << 20
 _FILES: Final = frozenset({MODEL_FILE, WEIGHTS_FILE})
 
-__all__ = ["Artefact", "ArtefactError", "read_artefact", "read_weights", "write_artefact"]
+__all__ = ["Artefact", "ArtefactError", "read_artefact", "read_manifest", "read_weights", "write_artefact"]
 
 
 class Artefact(NamedTuple):
@@ -60,7 +60,7 @@ def read_artefact(folder: Path, feature_hash: str) -> Artefact:
         ArtefactError: a file is missing, too large, no plain file or not the one that the manifest names; the
             manifest is malformed, of another format or made for other features.
     """
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     if manifest.feature_hash != feature_hash:
         raise ArtefactError(
             f"{folder}: {manifest.model_id} {manifest.model_version} was made for other features "
@@ -80,7 +80,12 @@ def read_weights(folder: Path, manifest: Manifest) -> Weights:
     return stored_weights.decode(data, manifest.tensors, str(folder / WEIGHTS_FILE))
 
 
-def _manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Reads what a model's folder says of it, whatever features it was made for.
+
+    Raises:
+        ArtefactError: the manifest is missing, malformed or of another format.
+    """
     data = _content(folder / MANIFEST_FILE, _LARGEST_MANIFEST)
     try:
         manifest = msgspec.json.decode(data, type=Manifest)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from pyarrow import ArrowInvalid
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -25,13 +26,18 @@ from chargewatch.evaluate.run import (
     evaluate_seed,
     intervals_over_seeds,
 )
+from chargewatch.evaluate.scorecard import all_alarms, pooled
 from chargewatch.evaluate.suite import SuiteSize
 from chargewatch.evaluate.suite import suite as suite_of
 from chargewatch.evaluate.suite_files import write_suite
 from chargewatch.ingest.table_blocks import TableError
+from chargewatch.simulate.real_curves import read_curves
 
 STANDARD: Final = "standard"
-_BRIEF: Final = ("methods", "categories", "calibration", "over seeds", "real DC sessions", "flags")
+_BRIEF: Final = (
+    *("methods", "categories", "faults under harder conditions", "calibration", "real curves, injected"),
+    *("over seeds", "real DC sessions", "flags"),
+)
 _ENDINGS: Final = (".json", ".md")
 _PLAIN_WIDTH: Final = 240
 
@@ -115,10 +121,12 @@ def run(request: Request) -> None:
         print(request.write, flush=True)
         return
     gallery = Gallery(request.examples) if request.examples else None
+    curves = _curves(request, told)
     with _progress(told) as progress:
-        reports = tuple(_measured(request, seed, gallery, progress) for seed in request.seeds)
+        reports = tuple(_measured(request, seed, curves, gallery, progress) for seed in request.seeds)
     over = intervals_over_seeds(reports) if len(reports) > 1 else {}
-    report = Report(STANDARD, request.scale, reports, over, _real(request, told))
+    alarms = pooled([all_alarms(r.card) for r in reports]) if len(reports) > 1 else ()
+    report = Report(STANDARD, request.scale, reports, over, _real(request, told), alarms)
     _show(report, request.full)
     for seed in reports:
         told.print(f"seed {seed.seed}: {seed.seconds:.0f} s")
@@ -131,10 +139,32 @@ def run(request: Request) -> None:
         print(request.output, flush=True)
 
 
-def _measured(request: Request, seed: int, gallery: Gallery | None, progress: Told) -> SeedReport:
+def _curves(request: Request, told: Console) -> Path | None:
+    """Returns the file of real sessions where it has curves that faults can be injected into."""
+    file = real_data() if request.results is None else None
+    if file is None:
+        return None
+    try:
+        read_curves(file)
+    except (ValueError, ArrowInvalid) as problem:
+        told.print(f"no measured curves: {problem}", soft_wrap=True)
+        return None
+    return file
+
+
+def _measured(
+    request: Request, seed: int, curves: Path | None, gallery: Gallery | None, progress: Told
+) -> SeedReport:
     if request.results is None:
         on_case = gallery.show if gallery is not None and seed == request.seeds[0] else None
-        return evaluate_seed(seed, request.scale, peers=request.peers, progress=progress, on_case=on_case)
+        return evaluate_seed(
+            seed,
+            request.scale,
+            peers=request.peers,
+            curves=curves,
+            progress=progress,
+            on_case=on_case,
+        )
     try:
         results = read_results(request.results)
         return evaluate_results(request.results.name, results, seed, request.scale, progress)

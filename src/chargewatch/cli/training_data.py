@@ -38,7 +38,7 @@ class Amounts(NamedTuple):
     """How many sessions of each part are simulated; near-misses and odd shapes of each kind."""
 
     normal: int = 16_000
-    near_misses: int = 100
+    near_misses: int = 150
     odd: int = 400
     calibration: int = 24_000
     calibration_near_misses: int = 40

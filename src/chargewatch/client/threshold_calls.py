@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import httpx
+
 from chargewatch.client.answers import Thresholds
 from chargewatch.client.bodies import ThresholdsBody
 from chargewatch.client.calls import Call, conditions, encoded, reader, repeat_of
@@ -14,6 +16,15 @@ _thresholds = reader(Thresholds)
 def get_thresholds() -> Call[Thresholds]:
     """Returns every limit: its value in force, the default, the bounds and what it means."""
     return Call(method="GET", path=_PATH, read=_thresholds)
+
+
+def get_thresholds_if_changed(if_none_match: int | str) -> Call[Thresholds | None]:
+    """Returns the limits as `get_thresholds` does, or None while they are still at the version ``if_none_match``."""
+
+    def read(response: httpx.Response) -> Thresholds | None:
+        return None if response.status_code == httpx.codes.NOT_MODIFIED else _thresholds(response)
+
+    return Call(method="GET", path=_PATH, read=read, headers=conditions(if_none_match=if_none_match))
 
 
 def change_thresholds(

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from chargewatch.artefacts.folder import read_manifest
 from chargewatch.csar2 import scores, unusual_profile
 from chargewatch.csar2.calibration import ConfidenceModel, Grounds
 from chargewatch.csar2.physics import (
@@ -26,7 +27,7 @@ from chargewatch.csar2.physics import (
     zero_session,
 )
 from chargewatch.csar2.physics.finding import Fact, Finding
-from chargewatch.csar2.shape_model import Outlook, ShapeModel, base_artefact, base_model, telling
+from chargewatch.csar2.shape_model import Outlook, ShapeModel, base_folder, base_model, telling
 from chargewatch.domain.categories import CONCERNS, YIELDS_TO, Category
 from chargewatch.domain.data_quality import DataQualityNote
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
@@ -46,8 +47,9 @@ from chargewatch.features.tensor import SessionTensors, session_tensors
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import ReadingColumns, SessionColumns
 
-MODEL_ID: Final = base_artefact().manifest.model_id
-MODEL_VERSION: Final = base_artefact().manifest.model_version
+_BASE: Final = read_manifest(base_folder())
+MODEL_ID: Final = _BASE.model_id
+MODEL_VERSION: Final = _BASE.model_version
 
 _RULES: Final = (
     kwh_decrease.find,

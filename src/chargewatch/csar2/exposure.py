@@ -19,6 +19,7 @@ SPOILT_OF: Final = 20
 MODULATED_OF: Final = 6
 _LEAST: Final = 8  # buckets
 _SIZES: Final = (0.04, 0.4)  # of what is usual
+_WHOLE: Final = 0.3  # share of those that are off from beginning to end
 _LEAST_OFF: Final = 0.03  # what differs less is not odd
 _HIGHEST: Final[Mapping[Place, float]] = {Place.OFFERED: 4.0, Place.DIVERGENCE: 3.0}
 _LEAST_MODULATED: Final = 10
@@ -55,7 +56,7 @@ def spoilt(normal: SessionTensors, seed: int) -> SessionTensors:
 
 def _spoilt(rng: np.random.Generator, place: Place, level: Floats) -> Floats | None:
     """Returns another course of a companion (its known buckets); None where it hardly differs."""
-    length = int(rng.integers(_LEAST, len(level) + 1))
+    length = len(level) if rng.random() < _WHOLE else int(rng.integers(_LEAST, len(level) + 1))
     first = int(rng.integers(0, len(level) - length + 1))
     stretch = level[first : first + length]
     size = float(np.exp(rng.uniform(*np.log(_SIZES)))) * max(float(level.max()), 0.3)

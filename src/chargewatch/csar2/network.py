@@ -26,7 +26,8 @@ SPAN: Final = 4
 PASSES: Final = 3
 WIDTH: Final = 24
 _DILATIONS: Final = (1, 2, 4, 8, 16, 1)
-_LEAST_LOG_WIDTH: Final = -5.0
+LEAST_LOG_WIDTH: Final = -5.0
+MOST_LOG_WIDTH: Final = 2.0
 _MOST_Z: Final = 10.0
 
 #: What the head sees as it is, beside what was expected.
@@ -91,7 +92,7 @@ class Autoencoder(nn.Module):  # type: ignore[misc]
         state = torch.relu(self.blocks(state))
         out = self.outlet(state)
         centre, width = out[:, : len(RECONSTRUCTED)], out[:, len(RECONSTRUCTED) :]
-        return torch.cat((centre, width.clamp(_LEAST_LOG_WIDTH, 2.0)), dim=1), state
+        return torch.cat((centre, width.clamp(LEAST_LOG_WIDTH, MOST_LOG_WIDTH)), dim=1), state
 
 
 def loss_of(expected: Tensor, values: Tensor, counts: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from chargewatch import __version__
-from chargewatch.artefacts.folder import Artefact
+from chargewatch.artefacts.folder import Artefact, read_artefact, read_weights, write_artefact
 from chargewatch.artefacts.manifest import FORMAT, DataSource, Manifest, Stratum
 from chargewatch.artefacts.weights import Weights
 from chargewatch.csar2 import rarity
@@ -30,6 +31,7 @@ from chargewatch.csar2.network import (
     loss_of,
     passes,
 )
+from chargewatch.csar2.row_detector import RowDetector
 from chargewatch.csar2.shape_model import ShapeModel
 from chargewatch.features.channel_table import (
     BUCKETS,
@@ -259,7 +261,7 @@ def export(detector: Detector) -> bytes:
         # The older exporter: it writes half the nodes, and PyTorch is pinned to a version that has it.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            detector,
+            RowDetector(detector).eval(),
             example,
             file,
             dynamo=False,
@@ -269,6 +271,19 @@ def export(detector: Detector) -> bytes:
             dynamic_axes={name: {0: "sessions"} for name in (*names, *results)},
         )
     return file.getvalue()
+
+
+def export_anew(folder: Path) -> Manifest:
+    """Writes a model's graph anew from its weights, where the layout of the export has changed; returns its manifest.
+
+    Raises:
+        ArtefactError: the model does not fit this version.
+    """
+    manifest = read_artefact(folder, FEATURE_HASH).manifest
+    weights = read_weights(folder, manifest)
+    detector = Detector(Autoencoder(), Head())
+    detector.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    return write_artefact(folder, manifest, export(detector.eval()), weights)
 
 
 def fingerprint(data: TrainingData) -> str:

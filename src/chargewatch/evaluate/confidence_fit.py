@@ -10,9 +10,10 @@ from chargewatch.csar2.calibration import FIELD_PREVALENCE, Grounds, fit
 from chargewatch.csar2.detect import judge
 from chargewatch.csar2.shape_model import ShapeModel
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS
+from chargewatch.evaluate.cases import Purpose
 from chargewatch.evaluate.columns import columns_of
 from chargewatch.evaluate.run import blocks_of
-from chargewatch.evaluate.suite import Purpose, SuiteSize, training
+from chargewatch.evaluate.suite import SuiteSize, training
 from chargewatch.evaluate.truth import State, truth_of
 from chargewatch.features.batch import SessionBatch
 
@@ -37,7 +38,7 @@ def fit_confidence(
     right: list[bool] = []
     faulty: list[bool] = []
     done = 0
-    for block in blocks_of(training(seed, SuiteSize.scaled(scale), Purpose.CALIBRATION)):
+    for block in blocks_of(training(seed, SuiteSize.to_learn(scale), Purpose.CALIBRATION)):
         columns = columns_of([case.session for case in block])
         batch = SessionBatch(columns.readings, columns.declared, columns.now_us, DEFAULT_THRESHOLDS)
         for case, judged in zip(block, judge(batch, model), strict=True):

@@ -8,9 +8,9 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 from chargewatch.domain.verdict import Verdict
+from chargewatch.evaluate.cases import Case
 from chargewatch.evaluate.columns import columns_of
 from chargewatch.evaluate.session_features import Signal, signals_of
-from chargewatch.evaluate.suite import Case
 from chargewatch.evaluate.truth import State, Truth
 from chargewatch.simulate import SimulatedSession
 

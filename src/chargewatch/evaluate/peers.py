@@ -27,6 +27,8 @@ from chargewatch.evaluate.truth import State, Truth
 QUANTILE: Final = 0.98
 CATEGORIES: Final = tuple(Category)
 _LIMIT: Final = 8.0
+XGBOD_MOST: Final = 2000
+"""XGBOD fits some forty detectors, several of which take time with the square of the sessions."""
 
 Classes = npt.NDArray[np.int64]
 
@@ -59,12 +61,13 @@ Scorer = Callable[[Floats], Scores]
 
 
 class Peer(NamedTuple):
-    """A method to compare with: the packages it needs and how it learns."""
+    """A method to compare with: the packages it needs, how it learns, and from how many sessions at most."""
 
     name: str
     needs: tuple[str, ...]
     learn: Callable[[Lesson, int], Scorer]
     traits: Traits = Traits(categories=False, places=False)
+    most: int | None = None
 
 
 class AtRate(msgspec.Struct, frozen=True):
@@ -220,7 +223,7 @@ PEERS: Final = (
     Peer("PyOD IForest", ("pyod", "sklearn"), _iforest),
     Peer("PyOD LUNAR", ("pyod", "torch"), _lunar),
     Peer("PyOD AutoEncoder", ("pyod", "torch", "tqdm"), _autoencoder),
-    Peer("PyOD XGBOD", ("pyod", "xgboost"), _xgbod),
+    Peer("PyOD XGBOD", ("pyod", "xgboost"), _xgbod, most=XGBOD_MOST),
     Peer("HistGradientBoosting", ("sklearn",), _boosted_trees, Traits(places=False)),
 )
 
@@ -233,7 +236,7 @@ def compare(peer: Peer, lesson: Lesson, trial: Trial) -> PeerResult:
     began = time.monotonic()
     try:
         with _quiet():
-            scorer = peer.learn(lesson, trial.seed)
+            scorer = peer.learn(shortened(lesson, peer.most, trial.seed), trial.seed)
             calm, suite = scorer(lesson.calibration), scorer(trial.features)
     except (ImportError, RuntimeError, TypeError, ValueError) as problem:
         return PeerResult(peer.name, f"not measured: {type(problem).__name__}: {problem}")
@@ -241,6 +244,15 @@ def compare(peer: Peer, lesson: Lesson, trial: Trial) -> PeerResult:
     card = scorecard(peer.name, trial.truths, _outcomes(suite, threshold), trial.seed, peer.traits)
     rate = at_rate(suite.score, trial.truths, trial.our_false_alarms)
     return PeerResult(peer.name, None, card, rate, time.monotonic() - began)
+
+
+def shortened(lesson: Lesson, most: int | None, seed: int) -> Lesson:
+    """Returns the lesson with at most so many of its sessions, drawn by the seed; calibration stays as it is."""
+    count = len(lesson.classes)
+    if most is None or count <= most:
+        return lesson
+    kept = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+    return lesson._replace(features=lesson.features[kept], classes=lesson.classes[kept])
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from chargewatch.evaluate.metrics import RELIABILITY_BINS
 from chargewatch.evaluate.peers import PeerResult
 from chargewatch.evaluate.real import RealReport
 from chargewatch.evaluate.run import SeedReport
-from chargewatch.evaluate.scorecard import NORMAL, NOTHING, Scorecard
+from chargewatch.evaluate.scorecard import NORMAL, NOTHING, ONE_FAULT, FalseAlarms, Scorecard, all_alarms
 
 _COUNTS: Final = (
     "Simulated sessions. An anomaly counts when the readings prove it and it lies in the last 6 h; the other faults "
@@ -22,13 +22,17 @@ _COUNTS: Final = (
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All figures of a run. ``real`` are figures on real sessions, never mixed with the simulated ones."""
+    """All figures of a run. ``real`` are figures on real sessions, never mixed with the simulated ones.
+
+    ``alarms_over_seeds``: CSAR-2's false alarms by stratum, over all seeds together; empty with one seed.
+    """
 
     suite: str
     scale: float
     seeds: tuple[SeedReport, ...]
     over_seeds: dict[str, dict[str, Interval]]
     real: RealReport | None
+    alarms_over_seeds: tuple[FalseAlarms, ...] = ()
     package_version: str = __version__
     model_id: str = MODEL_ID
     model_version: str = MODEL_VERSION
@@ -71,14 +75,24 @@ def tables_of(report: Report) -> Iterator[TextTable]:
         title = f"seed {seed.seed}"
         yield _methods(title, seed)
         yield _categories(title, seed.card)
+        yield _hard(title, seed.card)
         yield _mechanisms(title, seed.card)
         yield _strata(title, seed.card)
         yield _confusion(title, seed.card)
         if seed.card.calibration:
             yield _calibration(title, seed.card)
             yield _reliability(title, seed.card)
+        if seed.measured is not None:
+            yield _injected(title, seed.measured)
     if len(report.seeds) > 1:
         yield _over_seeds(report)
+    if report.alarms_over_seeds:
+        yield TextTable(
+            "over seeds: false alarms",
+            _ALARM_COLUMNS,
+            tuple(map(_alarm_row, report.alarms_over_seeds)),
+            _BOUND,
+        )
     if report.real is not None:
         yield _real(report.real)
         yield _flags(report.real)
@@ -97,7 +111,8 @@ def _methods(title: str, seed: SeedReport) -> TextTable:
     if seed.peers:
         note += (
             " Peers: threshold at the 98 % quantile of held-out normals, frozen; the rules and the one-liner decide by"
-            " themselves. Last two columns: threshold set on the suite to at most CSAR-2's false alarms."
+            " themselves. At our rate: threshold set on the suite to at most CSAR-2's false alarms. Seconds: to learn"
+            " and to judge, without features."
         )
     return TextTable(f"{title}: methods", _METHOD_COLUMNS, tuple(rows), note)
 
@@ -114,6 +129,7 @@ _METHOD_COLUMNS: Final = (
     "F1 by category",
     "at our rate: recall",
     "F1",
+    "seconds",
 )
 
 
@@ -132,6 +148,7 @@ def _method(card: Scorecard, peer: PeerResult | None) -> tuple[str, ...]:
         _number(sum(by_category) / len(by_category) if by_category else math.nan),
         _number(rate.recall if rate else math.nan),
         _number(rate.f1 if rate else math.nan),
+        f"{peer.seconds:.1f}" if peer else "–",
     )
 
 
@@ -151,9 +168,60 @@ def _categories(title: str, card: Scorecard) -> TextTable:
     columns = ("category", "sessions", "precision", "recall", "F1", "training", "held-out", "overlap")
     note = (
         "Overlap: mean intersection over union of 15-minute units, 0 where missed; over all categories "
-        f"{_number(card.overlap)}. Training, held-out: recall on mechanisms that learning methods could, could not see."
+        f"{_number(card.overlap)}, over those with a definition {_number(card.overlap_defined)}. "
+        "Training, held-out: recall on mechanisms that learning methods could, could not see."
     )
     return TextTable(f"{title}: categories", columns, rows, note)
+
+
+def _hard(title: str, card: Scorecard) -> TextTable:
+    note = (
+        "A fault is a category of a session that counts; extra: categories that are no fault of their session. Without "
+        f"UNUSUAL_PROFILE. {ONE_FAULT}: the sessions of the tables by category."
+    )
+    return TextTable(f"{title}: faults under harder conditions", _HARD_COLUMNS, _hard_rows(card), note)
+
+
+_HARD_COLUMNS: Final = (
+    *("stratum", "sessions", "faults", "found", "extra"),
+    *("precision", "recall", "F1", "overlap"),
+)
+
+
+def _hard_rows(card: Scorecard) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (
+            s.stratum,
+            str(s.sessions),
+            str(s.faults),
+            str(s.found),
+            ", ".join(f"{category} {count}" for category, count in s.extras.items()) or "0",
+            *map(_number, (s.precision, s.recall, s.f1, s.overlap)),
+        )
+        for s in card.fault_strata
+    )
+
+
+def _injected(title: str, card: Scorecard) -> TextTable:
+    """Returns the figures on measured curves: all of them, then by category."""
+    by_category = tuple(
+        (
+            c.category,
+            str(c.anomalies),
+            str(c.anomalies),
+            str(round(c.recall * c.anomalies)) if c.anomalies else "0",
+            str(c.reported - round(c.recall * c.anomalies)) if c.anomalies else str(c.reported),
+            *map(_number, (c.precision, c.recall, c.f1, c.overlap)),
+        )
+        for c in card.categories
+    )
+    note = (
+        "Measured DC sessions, each with one injected fault and a register made of their power; no simulated figure is"
+        f" in here. {card.unproven} sessions whose readings do not prove the fault are left out."
+    )
+    return TextTable(
+        f"{title}: real curves, injected", _HARD_COLUMNS, (*_hard_rows(card), *by_category), note
+    )
 
 
 def _mechanisms(title: str, card: Scorecard) -> TextTable:
@@ -166,15 +234,25 @@ def _mechanisms(title: str, card: Scorecard) -> TextTable:
 
 
 def _strata(title: str, card: Scorecard) -> TextTable:
-    rows = tuple(
-        (s.stratum, str(s.normals), str(s.alarms), f"{s.per_thousand:.1f}", f"{s.upper_per_thousand:.1f}")
-        for s in (card.false_alarms, *card.false_alarms_by_group, *card.strata)
-    )
-    note = "≤: one-sided exact (Clopper–Pearson) 95 % bound."
+    rows = tuple(map(_alarm_row, all_alarms(card)))
+    note = _BOUND
     if card.past_false_alarms:
         note += f" {card.past_false_alarms} normal sessions had a report before the last 6 h."
-    columns = ("stratum", "normals", "alarms", "per 1,000", "≤")
-    return TextTable(f"{title}: false alarms", columns, rows, note)
+    return TextTable(f"{title}: false alarms", _ALARM_COLUMNS, rows, note)
+
+
+_ALARM_COLUMNS: Final = ("stratum", "normals", "alarms", "per 1,000", "≤")
+_BOUND: Final = "≤: one-sided exact (Clopper–Pearson) 95 % bound."
+
+
+def _alarm_row(row: FalseAlarms) -> tuple[str, ...]:
+    return (
+        row.stratum,
+        str(row.normals),
+        str(row.alarms),
+        f"{row.per_thousand:.1f}",
+        f"{row.upper_per_thousand:.1f}",
+    )
 
 
 def _confusion(title: str, card: Scorecard) -> TextTable:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -11,14 +12,16 @@ import numpy as np
 from chargewatch.csar2.detect import detect
 from chargewatch.domain.categories import Category
 from chargewatch.domain.verdict import Verdict
+from chargewatch.evaluate.cases import Case, Purpose
 from chargewatch.evaluate.columns import columns_of
+from chargewatch.evaluate.fault_strata import measured_faults
 from chargewatch.evaluate.intervals import Interval, over_seeds
 from chargewatch.evaluate.metrics import Floats
 from chargewatch.evaluate.outcomes import UNKNOWN, Outcome, outcome_of
 from chargewatch.evaluate.peers import CATEGORIES, PEERS, Lesson, PeerResult, Trial, compare
 from chargewatch.evaluate.scorecard import Scorecard, scorecard
 from chargewatch.evaluate.session_features import FEATURES, features_of
-from chargewatch.evaluate.suite import Case, Purpose, SuiteSize, normals_to_learn, suite, training
+from chargewatch.evaluate.suite import SuiteSize, normals_to_learn, suite, training
 from chargewatch.evaluate.truth import State, Truth, truth_of
 
 OURS: Final = "CSAR-2"
@@ -32,7 +35,10 @@ OnCase = Callable[[Case, Truth, Verdict], None]
 
 
 class SeedReport(msgspec.Struct, frozen=True):
-    """One seed's figures. ``absent`` sessions had no row in a file of results; ``unknown`` rows had no session."""
+    """One seed's figures. ``absent`` sessions had no row in a file of results; ``unknown`` rows had no session.
+
+    ``measured`` are those on measured curves with injected faults, where there are any; ``card`` has none of them.
+    """
 
     seed: int
     card: Scorecard
@@ -40,6 +46,7 @@ class SeedReport(msgspec.Struct, frozen=True):
     seconds: float
     absent: int = 0
     unknown: int = 0
+    measured: Scorecard | None = None
 
 
 class _Judged(NamedTuple):
@@ -59,6 +66,7 @@ def evaluate_seed(
     scale: float = 1.0,
     *,
     peers: bool = False,
+    curves: Path | None = None,
     progress: Progress = _ignored,
     on_case: OnCase | None = None,
 ) -> SeedReport:
@@ -68,6 +76,7 @@ def evaluate_seed(
         seed: of the suite, of the training sets, and of the bootstrap.
         scale: of the number of sessions.
         peers: let the peers learn and compete, too.
+        curves: a file of measured sessions, into which faults are injected for figures of their own.
         progress: told how far it is.
         on_case: shown every case with the verdict on it.
     """
@@ -81,7 +90,14 @@ def evaluate_seed(
     if peers:
         trial = Trial(truths, np.concatenate([b.features for b in blocks]), card.false_alarms.alarms, seed)
         rows = _compete(trial, _lesson(seed, scale * _LESSON_SHARE, progress), progress)
-    return SeedReport(seed, card, rows, time.monotonic() - began)
+    measured = None if curves is None else _measured(curves, seed, progress)
+    return SeedReport(seed, card, rows, time.monotonic() - began, measured=measured)
+
+
+def _measured(curves: Path, seed: int, progress: Progress) -> Scorecard:
+    blocks = list(_judged(measured_faults(curves, seed), False, progress, None))
+    truths, outcomes = [t for b in blocks for t in b.truths], [o for b in blocks for o in b.outcomes]
+    return scorecard(OURS, truths, outcomes, seed)
 
 
 def evaluate_results(
@@ -133,6 +149,7 @@ _FIGURES: Final[Mapping[str, Callable[[Scorecard], float]]] = {
     "AUPRC": lambda c: c.auprc.value,
     "false alarms per 1,000": lambda c: c.false_alarms.per_thousand,
     "overlap": lambda c: c.overlap,
+    "overlap, defined": lambda c: c.overlap_defined,
     "ECE": lambda c: c.calibration[0].ece if c.calibration else UNKNOWN,
     "ECE at 5 %": lambda c: c.calibration[1].ece if c.calibration else UNKNOWN,
     "Brier": lambda c: c.calibration[0].brier if c.calibration else UNKNOWN,
@@ -166,7 +183,7 @@ def _judged(
 
 def _lesson(seed: int, scale: float, progress: Progress) -> Lesson:
     """Simulates what peers learn from. A fault that its readings do not prove is left out."""
-    size = SuiteSize.scaled(scale)
+    size = SuiteSize.to_learn(scale)
     tables: list[Floats] = []
     classes: list[int] = []
     for block in blocks_of(training(seed, size)):

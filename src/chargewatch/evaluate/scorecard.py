@@ -10,15 +10,16 @@ import numpy as np
 
 from chargewatch.domain.categories import Category
 from chargewatch.evaluate import metrics
+from chargewatch.evaluate.cases import Split
 from chargewatch.evaluate.intervals import Interval, bootstrap, upper_bound
 from chargewatch.evaluate.metrics import Counts, Flags, Floats, ReliabilityBin
 from chargewatch.evaluate.outcomes import Outcome
-from chargewatch.evaluate.suite import Split
 from chargewatch.evaluate.truth import State, Truth
 
 FIELD_PREVALENCE: Final = 0.05
 NORMAL: Final = "normal"
 NOTHING: Final = "nothing"
+ONE_FAULT: Final = "one fault"
 
 
 class FalseAlarms(msgspec.Struct, frozen=True):
@@ -59,6 +60,24 @@ class MechanismScore(msgspec.Struct, frozen=True):
     flagged: int
 
 
+class FaultStratumScore(msgspec.Struct, frozen=True):
+    """How faults of one stratum are found: each category of a session for itself.
+
+    ``faults`` are pairs of a session and a category that counts; ``found`` those reported. ``extras`` counts the
+    reported categories that are no fault of their session. ``overlap`` is the mean IoU over all faults.
+    """
+
+    stratum: str
+    sessions: int
+    faults: int
+    found: int
+    extras: dict[str, int]
+    precision: float
+    recall: float
+    f1: float
+    overlap: float
+
+
 class Calibration(msgspec.Struct, frozen=True):
     """Whether the confidence means what it says, at one prevalence of anomalies."""
 
@@ -72,7 +91,8 @@ class Scorecard(msgspec.Struct, frozen=True):
     """All figures of one method. NaN: there is nothing to compute it from.
 
     Intervals are 95 % bootstrap intervals within the suite. ``unproven`` sessions have a fault that their
-    readings do not prove within the window; they count nowhere.
+    readings do not prove within the window; they count nowhere. ``overlap_defined`` leaves ``UNUSUAL_PROFILE`` out,
+    which has no definition that says where it begins and ends.
     """
 
     method: str
@@ -92,9 +112,11 @@ class Scorecard(msgspec.Struct, frozen=True):
     false_alarms_by_group: tuple[FalseAlarms, ...]
     past_false_alarms: int
     overlap: float
+    overlap_defined: float
     calibration: tuple[Calibration, ...]
     categories: tuple[CategoryScore, ...]
     strata: tuple[FalseAlarms, ...]
+    fault_strata: tuple[FaultStratumScore, ...]
     mechanisms: tuple[MechanismScore, ...]
     confusion: dict[str, dict[str, int]]
 
@@ -131,7 +153,6 @@ def scorecard(
     rows = tuple(_category(c, pairs) for c in _categories(pairs)) if traits.categories else ()
     if not traits.places:
         rows = tuple(msgspec.structs.replace(row, overlap=math.nan) for row in rows)
-    found = sum(r.anomalies for r in rows)
     return Scorecard(
         method=method,
         normals=int((~positive).sum()),
@@ -149,16 +170,37 @@ def scorecard(
         false_alarms=_false_alarms("all", [o for t, o in pairs if t.state is State.NORMAL]),
         false_alarms_by_group=_groups(pairs),
         past_false_alarms=sum(o.past for t, o in pairs if t.state is State.NORMAL),
-        overlap=sum(r.overlap * r.anomalies for r in rows if r.anomalies) / found if found else math.nan,
+        overlap=_mean_overlap(rows),
+        overlap_defined=_mean_overlap([r for r in rows if r.category != Category.UNUSUAL_PROFILE]),
         calibration=_calibrations(pairs, positive, flagged),
         categories=rows,
         strata=_strata(pairs),
+        fault_strata=_fault_strata(pairs, traits) if traits.categories else (),
         mechanisms=_mechanisms(pairs),
         confusion=_confusion(pairs) if traits.categories else {},
     )
 
 
 _Pairs = Sequence[tuple[Truth, Outcome]]
+
+
+def pooled(groups: Sequence[Sequence[FalseAlarms]]) -> tuple[FalseAlarms, ...]:
+    """Returns the false alarms of several suites together, by stratum, with the bound of all their sessions."""
+    sums: dict[str, tuple[int, int]] = {}
+    for row in (row for rows in groups for row in rows):
+        normals, alarms = sums.get(row.stratum, (0, 0))
+        sums[row.stratum] = (normals + row.normals, alarms + row.alarms)
+    return tuple(_alarms(stratum, alarms, normals) for stratum, (normals, alarms) in sums.items())
+
+
+def all_alarms(card: Scorecard) -> tuple[FalseAlarms, ...]:
+    """Returns the false alarms of all normal sessions, of their groups, and of each stratum."""
+    return (card.false_alarms, *card.false_alarms_by_group, *card.strata)
+
+
+def _mean_overlap(rows: Sequence[CategoryScore]) -> float:
+    found = sum(r.anomalies for r in rows)
+    return sum(r.overlap * r.anomalies for r in rows if r.anomalies) / found if found else math.nan
 
 
 def _categories(pairs: _Pairs) -> list[Category]:
@@ -198,7 +240,10 @@ def _recall(pairs: _Pairs, split: Split) -> float:
 
 
 def _false_alarms(stratum: str, normals: Sequence[Outcome]) -> FalseAlarms:
-    alarms, count = sum(o.is_anomaly for o in normals), len(normals)
+    return _alarms(stratum, sum(o.is_anomaly for o in normals), len(normals))
+
+
+def _alarms(stratum: str, alarms: int, count: int) -> FalseAlarms:
     share = alarms / count if count else math.nan
     return FalseAlarms(stratum, count, alarms, 1000.0 * share, 1000.0 * upper_bound(alarms, count))
 
@@ -220,10 +265,39 @@ def _strata(pairs: _Pairs) -> tuple[FalseAlarms, ...]:
     return tuple(_false_alarms(name, outcomes) for name, outcomes in by_stratum.items())
 
 
+def _fault_strata(pairs: _Pairs, traits: Traits) -> tuple[FaultStratumScore, ...]:
+    """Returns the strata of faults: first those of one fault of a defined category under usual conditions."""
+    by_stratum: dict[str, list[tuple[Truth, Outcome]]] = {}
+    for t, o in pairs:
+        if t.state is State.ANOMALOUS and t.stratum != Category.UNUSUAL_PROFILE:
+            name = ONE_FAULT if t.stratum in Category.__members__ else t.stratum
+            by_stratum.setdefault(name, []).append((t, o))
+    return tuple(_fault_stratum(name, rows, traits) for name, rows in by_stratum.items())
+
+
+def _fault_stratum(name: str, rows: _Pairs, traits: Traits) -> FaultStratumScore:
+    faults = [(c, t, o) for t, o in rows for c in t.units]
+    found = sum(c in o.units for c, _, o in faults)
+    extras = Counter(c.value for t, o in rows for c in o.units if c not in t.caused)
+    score = Counts(found, extras.total(), len(faults) - found)
+    overlaps = [metrics.overlap(o.units.get(c, frozenset()), t.units[c]) for c, t, o in faults]
+    return FaultStratumScore(
+        stratum=name,
+        sessions=len(rows),
+        faults=len(faults),
+        found=found,
+        extras=dict(extras),
+        precision=score.precision,
+        recall=score.recall,
+        f1=score.f1,
+        overlap=float(np.mean(overlaps)) if traits.places else math.nan,
+    )
+
+
 def _mechanisms(pairs: _Pairs) -> tuple[MechanismScore, ...]:
     by_mechanism: dict[tuple[str, str, str], list[tuple[Truth, Outcome]]] = {}
     for t, o in pairs:
-        if t.state is State.ANOMALOUS:
+        if t.state is State.ANOMALOUS and t.stratum in Category.__members__:
             by_mechanism.setdefault((t.stratum, t.mechanism or "", t.split.value), []).append((t, o))
     return tuple(
         MechanismScore(

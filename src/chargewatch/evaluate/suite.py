@@ -5,14 +5,12 @@ learn. Only the suite holds mechanisms that are kept out of training.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from enum import IntEnum, StrEnum
 from math import ceil
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from chargewatch.domain.categories import Category
+from chargewatch.evaluate.cases import Case, Purpose, Split, named, seed_of
+from chargewatch.evaluate.fault_strata import hard_faults, noisy_normals
 from chargewatch.evaluate.strata import Stratum, ordinary_session, ordinary_strata
 from chargewatch.evaluate.window import counted_labels
 from chargewatch.simulate import (
@@ -20,7 +18,6 @@ from chargewatch.simulate import (
     HELD_OUT,
     HELD_OUT_NEAR_MISSES,
     NEAR_MISSES,
-    SimulatedSession,
     simulate_session,
 )
 from chargewatch.simulate.catalogue import fault_named, near_miss_named
@@ -28,36 +25,14 @@ from chargewatch.simulate.faults import Mechanism
 from chargewatch.simulate.meters import SAMPLINGS_S
 from chargewatch.simulate.records import Kind
 
-ORDINARY_EACH: Final = 80
-NEAR_MISS_EACH: Final = 40
+ORDINARY_EACH: Final = 100
+NEAR_MISS_EACH: Final = 100
 ANOMALIES_EACH: Final = 120
 """Sessions of a stratum, of a near-miss, and sessions with a fault of a category that counts, at scale 1."""
+_TO_LEARN: Final = (80, 40, 120)
 
 _SLOWEST_DC_S: Final = 300.0
 _TRIES: Final = 8  # faults that do not count are drawn anew, up to so many times as often
-
-
-class Purpose(IntEnum):
-    """What sessions are drawn for."""
-
-    SUITE = 0
-    TRAINING = 1
-    CALIBRATION = 2
-
-
-class Split(StrEnum):
-    """Whether a method may have learnt from sessions like this one."""
-
-    TRAINING = "training"
-    HELD_OUT = "held-out"
-
-
-class Case(NamedTuple):
-    """One session of the suite. ``stratum`` names its kind: of normal sessions what they are, else the category."""
-
-    session: SimulatedSession
-    stratum: str
-    split: Split
 
 
 class SuiteSize(NamedTuple):
@@ -74,13 +49,29 @@ class SuiteSize(NamedTuple):
         Raises:
             ValueError: a scale that is not above 0.
         """
+        return cls._times(scale, (ORDINARY_EACH, NEAR_MISS_EACH, ANOMALIES_EACH))
+
+    @classmethod
+    def to_learn(cls, scale: float) -> "SuiteSize":
+        """Returns the size of a set to learn from: near-misses have a smaller share in it.
+
+        Raises:
+            ValueError: a scale that is not above 0.
+        """
+        return cls._times(scale, _TO_LEARN)
+
+    @classmethod
+    def _times(cls, scale: float, size: tuple[int, int, int]) -> "SuiteSize":
         if not scale > 0:
             raise ValueError("the scale must be above 0")
-        return cls(*(max(ceil(n * scale), 1) for n in (ORDINARY_EACH, NEAR_MISS_EACH, ANOMALIES_EACH)))
+        return cls(*(max(ceil(n * scale), 1) for n in size))
 
 
 def suite(seed: int, size: SuiteSize) -> Iterator[Case]:
-    """Yields the cases of the suite: ordinary sessions, near-misses, faults; all mechanisms, both splits."""
+    """Yields the cases of the suite, all mechanisms, both splits.
+
+    Ordinary sessions, near-misses, faults; ordinary sessions of noisy meters, and faults under harder conditions.
+    """
     for number, stratum in enumerate(ordinary_strata()):
         yield from _ordinary((Purpose.SUITE, seed, 0, number), stratum, size.ordinary)
     for number, name in enumerate(NEAR_MISSES):
@@ -88,6 +79,8 @@ def suite(seed: int, size: SuiteSize) -> Iterator[Case]:
         yield from _near_misses((Purpose.SUITE, seed, 1, number), name, split, size.near_miss)
     for category in FAULTS:
         yield from _faults((Purpose.SUITE, seed, 2), category, FAULTS[category], size.anomalies)
+    yield from noisy_normals(seed, size.ordinary)
+    yield from hard_faults(seed, size.anomalies)
 
 
 def training(seed: int, size: SuiteSize, purpose: Purpose = Purpose.TRAINING) -> Iterator[Case]:
@@ -109,8 +102,8 @@ def normals_to_learn(purpose: Purpose, seed: int, size: SuiteSize) -> Iterator[C
 
 def _ordinary(key: tuple[int, ...], stratum: Stratum, count: int) -> Iterator[Case]:
     for number in range(count):
-        session = ordinary_session(stratum, _seed(*key, number))
-        yield Case(_named(session, "n", *key, number), stratum.name, Split.TRAINING)
+        session = ordinary_session(stratum, seed_of(*key, number))
+        yield Case(named(session, "n", *key, number), stratum.name, Split.TRAINING)
 
 
 def _near_misses(key: tuple[int, ...], name: str, split: Split, count: int) -> Iterator[Case]:
@@ -119,9 +112,9 @@ def _near_misses(key: tuple[int, ...], name: str, split: Split, count: int) -> I
     for number in range(count):
         sampling_s = _in_turn(possible, number)
         drawn = simulate_session(
-            _seed(*key, number), near_miss=name, sampling_s=sampling_s, kind=_kind(mechanism, sampling_s)
+            seed_of(*key, number), near_miss=name, sampling_s=sampling_s, kind=_kind(mechanism, sampling_s)
         )
-        yield Case(_named(drawn, "m", *key, number), f"near-miss: {name}", split)
+        yield Case(named(drawn, "m", *key, number), f"near-miss: {name}", split)
 
 
 def _faults(key: tuple[int, ...], category: Category, names: Sequence[str], count: int) -> Iterator[Case]:
@@ -137,13 +130,13 @@ def _faults(key: tuple[int, ...], category: Category, names: Sequence[str], coun
         while counted < each and number < each * _TRIES:
             sampling_s = _in_turn(possible, number)
             drawn = simulate_session(
-                _seed(*key, place, which, number),
+                seed_of(*key, place, which, number),
                 fault=category,
                 mechanism=name,
                 sampling_s=sampling_s,
                 kind=_kind(mechanism, sampling_s),
             )
-            yield Case(_named(drawn, "f", *key, place, which, number), category.value, split)
+            yield Case(named(drawn, "f", *key, place, which, number), category.value, split)
             counted += bool(counted_labels(drawn))
             number += 1
 
@@ -169,13 +162,3 @@ def _kind(mechanism: Mechanism, sampling_s: float | None) -> Kind | None:
 def _in_turn(possible: tuple[float, ...], number: int) -> float | None:
     """Every second session has its station's own sampling, the others go through all that are possible."""
     return possible[number // 2 % len(possible)] if number % 2 and possible else None
-
-
-def _seed(*key: int) -> int:
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
-
-
-def _named(session: SimulatedSession, letter: str, *key: int) -> SimulatedSession:
-    """Gives a session a name of its own; it does not say what is wrong with it."""
-    name = f"{_seed(*key, ord(letter)):016x}"
-    return replace(session, session_id=f"session-{name}", station_id=f"station-{name}")

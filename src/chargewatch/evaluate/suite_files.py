@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chargewatch.evaluate.suite import Case
+from chargewatch.evaluate.cases import Case
 from chargewatch.evaluate.truth import truth_of
 from chargewatch.simulate import FleetFiles, SimulatedSession, write_fleet
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from chargewatch.domain.categories import Category
 from chargewatch.domain.verdict import LAST_UNIT, UNIT_S
-from chargewatch.evaluate.suite import Case, Split
+from chargewatch.evaluate.cases import Case, Split
 from chargewatch.evaluate.window import counted_labels, window_start
 from chargewatch.simulate import Label
 

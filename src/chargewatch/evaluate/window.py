@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-from chargewatch.domain.categories import Category
 from chargewatch.domain.verdict import WINDOW_S
 from chargewatch.simulate import Label, SimulatedSession
 
@@ -15,16 +14,8 @@ def window_start(session: SimulatedSession) -> datetime:
 
 
 def counted_labels(session: SimulatedSession) -> list[Label]:
-    """Returns the labels that count: the readings prove them, and they lie in the window."""
+    """Returns the labels that count: the readings prove them, and their last reading lies in the window."""
     if not session.labels:
         return []
     window = window_start(session)
-    return [label for label in session.labels if label.visible and _happens_at(label) >= window]
-
-
-def _happens_at(label: Label) -> datetime:
-    """Returns when a fault must be in the window to count: a register's fall as it falls, all else until it ends.
-
-    A register that fell stays below what it has shown before, often to the end of the session.
-    """
-    return label.start if label.category is Category.KWH_DECREASE else label.end
+    return [label for label in session.labels if label.visible and label.end >= window]

@@ -17,10 +17,10 @@ from chargewatch.features.register import (
     WH_PER_KWH,
     falls,
     most_power_w,
-    resolution_wh,
     steady,
     tolerance_wh,
 )
+from chargewatch.features.resolution import resolution_wh
 from chargewatch.ingest.channels import LOCATION_RANK, Channel
 from chargewatch.ingest.columns import NO_TIME, Flags, Floats, ReadingColumns, SessionColumns, steps
 from chargewatch.ingest.phases import Phases, Table, select_phases, select_temperatures

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 #: Raised with every change of what `features.tensor` computes.
-TENSOR_VERSION: Final = 1
+TENSOR_VERSION: Final = 2
 #: Buckets of a session, the last one ending at its last reading.
 BUCKETS: Final = 72
 #: A bucket is as short as these allow the analysed window to fit; in milliseconds.
@@ -29,7 +29,7 @@ CHANNELS: Final = (
     Row("measured_power", "W", "share of the session's peak, at most 3"),
     Row("measured_range", "W", "highest less lowest reading of the bucket, share of the peak, at most 3"),
     Row("measured_travel", "W", "sum of the moves between readings, share of the peak, log(1+x), at most 3"),
-    Row("soc", "Percent", "divided by 100"),
+    Row("soc", "Percent", "the highest so far, read in the last 20 min, divided by 100"),
     Row("offered", "W", "share of the session's peak, at most 4"),
     Row("voltage", "V", "share of the session's highest"),
     Row("current", "A", "share of the session's highest"),

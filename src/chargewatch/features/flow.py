@@ -43,13 +43,14 @@ def power_steps(
 
     ``register`` (Wh by time, without drop-outs) fills the gaps that are left, and takes the place of two
     neighbouring power readings between which more was delivered than either of them shows. It tells energy to one
-    resolution: of the powers that it allows the one nearest to the readings on both sides is taken.
+    resolution: of the powers that it allows the one nearest to the readings on both sides is taken. What was drawn
+    while it stood, it counts later: that is nothing delivered unseen.
     """
     if len(at_s) < 2:
         return []
     usual = median([b - a for a, b in zip(at_s, at_s[1:], strict=False)])
     steps: list[Step] = []
-    start_s = at_s[0]
+    start_s, owed_wh = at_s[0], 0.0
     for i, (at, power) in enumerate(zip(at_s, power_w, strict=True)):
         if i + 1 == len(at_s):
             steps.append(Step(start_s, at, power, at, at))
@@ -58,8 +59,11 @@ def power_steps(
         reach = (after - at) / 2 if after - at <= GAP * usual else usual
         most_w = _HIDDEN * max(power, power_w[i + 1]) + _HIDDEN_W
         blur_w = resolution_wh * 3600.0 / (after - at)
-        if between_w is not None and between_w - blur_w > most_w:
+        if between_w is not None and between_w - blur_w - owed_wh * 3600.0 / (after - at) > most_w:
             reach = 0.0
+        owed_wh = (
+            owed_wh + (power + power_w[i + 1]) / 2.0 * (after - at) / 3600.0 if between_w == 0.0 else 0.0
+        )
         steps.append(Step(start_s, at + reach, power, at, at))
         start_s = after - reach
         if between_w is not None and start_s - steps[-1].end_s > _MOMENT_S:

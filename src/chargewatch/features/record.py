@@ -15,10 +15,10 @@ from chargewatch.features.register import (
     Fall,
     falls,
     most_power_w,
-    resolution_wh,
     steady,
     tolerance_wh,
 )
+from chargewatch.features.resolution import resolution_wh
 
 _EXPORTING_W: Final = 100.0  # less is the noise of a meter at rest
 _SAME_MOMENT_S: Final = 1e-6
@@ -81,7 +81,7 @@ class SessionRecord:
 
     @cached_property
     def resolution_wh(self) -> float:
-        """The resolution of the register as seen in its values, at least 1 Wh."""
+        """The resolution of the register as seen in its values, from 1 Wh to 1 kWh."""
         coarsest = self.thresholds.coarsest_resolution_kwh * WH_PER_KWH
         return resolution_wh(self.register.value, coarsest)
 

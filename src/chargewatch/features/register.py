@@ -1,4 +1,4 @@
-"""The energy register of one session: its resolution, where it falls, and its course without drop-outs."""
+"""The energy register of one session: its tolerance, where it falls, and its course without drop-outs."""
 
 import math
 from collections.abc import Sequence
@@ -28,15 +28,6 @@ class Fall(NamedTuple):
     end: int
     back: int | None
     kind: FallKind
-
-
-def resolution_wh(values: Sequence[float], coarsest_wh: float = WH_PER_KWH) -> float:
-    """Returns the largest power of ten (in Wh, from 1 Wh to ``coarsest_wh``) that divides every value."""
-    milli = [round(v * 1000) for v in values]
-    resolution = coarsest_wh
-    while resolution > 1.0 and any(m % round(resolution * 1000) for m in milli):
-        resolution /= 10
-    return resolution
 
 
 def tolerance_wh(values: Sequence[float], resolution: float, least_wh: float) -> float:

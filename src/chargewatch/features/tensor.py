@@ -18,6 +18,7 @@ import numpy.typing as npt
 from chargewatch.features.batch import SessionBatch
 from chargewatch.features.channel_table import BUCKETS, CHANNELS, CONTEXT, WIDTHS_MS, Place
 from chargewatch.features.record import Curve
+from chargewatch.features.resolution import resolutions_mwh
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import Flags, Floats, Integers, steps
 from chargewatch.ingest.selection import Series, lower_medians
@@ -34,10 +35,14 @@ _DC_VOLTAGE_V: Final = 300.0
 _AC_POWER_W: Final = 43_000.0
 _NOMINAL_V: Final = 230.0
 _LIVE_A: Final = 1.0
+_EXPORTING_W: Final = 100.0  # less is the noise of a meter at rest
+_EXPORTED_WH: Final = 10.0
+_SOC_HOLDS_MS: Final = 1_200_000
+_SOC_STEPS: Final = 1_000_000  # of 100 %
 _MS_PER_H: Final = 3_600_000.0
-_RESOLUTIONS_MWH: Final = (1_000_000, 100_000, 10_000)
 _WIDTHS: Final = np.array(WIDTHS_MS)
 _BACK: Final = np.arange(BUCKETS, -1, -1)[None]
+_FINEST_MWH: Final = 1000
 
 
 class SessionTensors(NamedTuple):
@@ -284,18 +289,8 @@ def _spacing_ms(batch: SessionBatch) -> Integers:
 
 
 def _resolutions(register: _Rows) -> Integers:
-    """The largest power of ten from 1 Wh to 1 kWh that divides all register values of a session, in mWh."""
-    resolution = np.full(len(register.counts), 1000, np.int64)
-    if not len(register.amount):
-        return resolution
-    some = np.flatnonzero(register.counts)
-    starts = register.offsets[some]
-    for step_mwh in _RESOLUTIONS_MWH[::-1]:
-        even = ~np.logical_or.reduceat(register.amount % step_mwh != 0, starts)
-        if not even.any():
-            break
-        resolution[some[even]] = step_mwh
-    return resolution
+    """The resolution of each session's register in mWh, the finest where there is none."""
+    return np.where(register.counts > 0, resolutions_mwh(register.amount, register.offsets), _FINEST_MWH)
 
 
 def _totals(rows: _Rows) -> Integers:
@@ -449,6 +444,7 @@ class _Holder:
 
     def __init__(self, grid: _Grid) -> None:
         self._begun = grid.edges_ms[:, 1:] >= 0
+        self._sessions = grid.sessions
         self._ends = grid.sessions + np.maximum(grid.edges_ms[:, 1:], 0)
         self._found: dict[bytes, tuple[Integers, Flags]] = {}
 
@@ -461,6 +457,15 @@ class _Holder:
         if not len(levels.value):
             return np.zeros(known.shape), known
         return levels.value[place], known
+
+    def held_for(self, levels: _Levels, most_ms: int) -> tuple[Floats, Flags]:
+        """The same, where that value is at most so old."""
+        level, known = self.held(levels)
+        if not len(levels.value):
+            return level, known
+        place, _ = self._found[levels.offsets.tobytes() + levels.at_s.tobytes()]
+        age_ms = self._ends - self._sessions - _ms(levels.at_s)[place]
+        return level, known & (age_ms <= most_ms)
 
     def _place(self, levels: _Levels) -> tuple[Integers, Flags]:
         owner = _owners(steps(levels.offsets))
@@ -491,11 +496,7 @@ def _between(value: Floats, least: float, most: float) -> Floats:
 def _put_levels(batch: SessionBatch, grid: _Grid, share: Floats, is_dc: Flags, made: _Made) -> None:
     """Puts state of charge, offer, voltage, current and phases: what holds from reading to reading."""
     holder = _Holder(grid)
-    soc = batch.series(Channel.SOC)
-    if len(soc.value):
-        sane = (soc.value > 0.0) & (soc.value <= 100.0)  # 0 and 65535 are placeholders
-        level, known = holder.held(_levels(soc).kept(sane))
-        made.put(Place.SOC, level / 100.0, known)
+    _put_charge(batch, holder, made)
     _put_offers(batch, holder, share, is_dc, made)
     for channel, place in ((Channel.VOLTAGE, Place.VOLTAGE), (Channel.CURRENT, Place.CURRENT)):
         series = batch.series(channel)
@@ -508,6 +509,41 @@ def _put_levels(batch: SessionBatch, grid: _Grid, share: Floats, is_dc: Flags, m
     if len(current.value) and (current.phases >= 0).any():
         level, known = holder.held(_Levels(current.offsets, current.at_s, current.phases.astype(np.float64)))
         made.put(Place.PHASES, level / 3.0, known & (level >= 0))
+
+
+def _put_charge(batch: SessionBatch, holder: _Holder, made: _Made) -> None:
+    """Puts the highest state of charge so far, where one was read lately.
+
+    Falls are no shape of charging: they belong to SOC_DROP, recalibration, and cars that give energy back. Of those
+    nothing is put.
+    """
+    soc = batch.series(Channel.SOC)
+    if not len(soc.value):
+        return
+    sane = (soc.value > 0.0) & (soc.value <= 100.0)  # 0 and 65535 are placeholders
+    levels = _levels(soc).kept(sane & ~np.repeat(_gives_back(batch), steps(soc.offsets)))
+    before = 2 * _SOC_STEPS * _owners(steps(levels.offsets))  # so that no session's reaches into the next
+    units = np.rint(levels.value * (_SOC_STEPS / 100.0)).astype(np.int64)
+    highest = (np.maximum.accumulate(units + before) - before) / _SOC_STEPS
+    level, known = holder.held_for(levels._replace(value=highest), _SOC_HOLDS_MS)
+    made.put(Place.SOC, level, known)
+
+
+def _gives_back(batch: SessionBatch) -> Flags:
+    """Which sessions show energy going to the grid (`SessionRecord.exported`)."""
+    power, export = batch.series(Channel.POWER), batch.series(Channel.POWER_EXPORT)
+    register, interval = batch.series(Channel.EXPORT_REGISTER), batch.series(Channel.EXPORT_INTERVAL)
+    back: Flags = (_highest(power, -power.value) >= _EXPORTING_W) | (
+        _highest(export, export.value) >= _EXPORTING_W
+    )
+    if len(register.value):
+        some = np.flatnonzero(steps(register.offsets))
+        last, first = register.offsets[1:][some] - 1, register.offsets[:-1][some]
+        back[some] |= register.value[last] - register.value[first] > _EXPORTED_WH
+    if len(interval.value):
+        some = np.flatnonzero(steps(interval.offsets))
+        back[some] |= np.add.reduceat(interval.value, interval.offsets[:-1][some]) > _EXPORTED_WH
+    return back
 
 
 def _put_offers(batch: SessionBatch, holder: _Holder, share: Floats, is_dc: Flags, made: _Made) -> None:

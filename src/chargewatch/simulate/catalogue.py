@@ -28,8 +28,10 @@ from chargewatch.simulate.odd_signals import SIGNAL_MECHANISMS
 from chargewatch.simulate.rare_normals import RARE_NORMALS
 from chargewatch.simulate.register_faults import DECREASE_MECHANISMS
 from chargewatch.simulate.register_near_misses import REGISTER_NEAR_MISSES
+from chargewatch.simulate.restless_normals import RESTLESS_NORMALS
 from chargewatch.simulate.spike_faults import SPIKE_MECHANISMS
 from chargewatch.simulate.stations import Station, meets
+from chargewatch.simulate.step_near_misses import STEP_NEAR_MISSES
 
 MECHANISMS: Final[Mapping[Category, tuple[Mechanism, ...]]] = {
     Category.KWH_DECREASE: DECREASE_MECHANISMS,
@@ -50,6 +52,8 @@ LOOK_ALIKES: Final[tuple[Mechanism, ...]] = (
     *REGISTER_NEAR_MISSES,
     *ELECTRICAL_NEAR_MISSES,
     *ENERGY_NEAR_MISSES,
+    *STEP_NEAR_MISSES,
+    *RESTLESS_NORMALS,
 )
 
 UNSEEN_MECHANISMS: Final[tuple[Mechanism, ...]] = (*CONTROL_MECHANISMS, *SIGNAL_MECHANISMS)
@@ -103,5 +107,5 @@ def possible_faults(station: Station) -> dict[Category, tuple[Mechanism, ...]]:
 
 
 def possible_near_misses(station: Station) -> tuple[Mechanism, ...]:
-    """Returns the near-misses whose excuse a station like this one can show."""
-    return tuple(m for m in LOOK_ALIKES if meets(station, m.needs))
+    """Returns the near-misses whose excuse a station like this one can show with the meter that it has."""
+    return tuple(m for m in LOOK_ALIKES if not m.own_meter and meets(station, m.needs))

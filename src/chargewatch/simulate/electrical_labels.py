@@ -16,6 +16,11 @@ Shown: TypeAlias = tuple[int, int, bool]
 """Positions of the first and the last reading that show the fault, and whether they prove it."""
 
 
+_SOC_POINTS: Final = 3.0
+_RECALIBRATED: Final = 97.0
+_IMPORT_KW: Final = 0.3
+
+
 def _ends(showing: NDArray[np.bool_], *, proven: bool = True) -> Shown | None:
     places = np.flatnonzero(showing)
     return (int(places[0]), int(places[-1]), proven) if len(places) else None
@@ -27,15 +32,28 @@ def _during(span: Span, observed: Observed) -> NDArray[np.bool_]:
     return inside
 
 
-def _soc_drop(_span: Span, _plan: Plan, observed: Observed) -> Shown | None:
-    """The readings that lie 3 points or more below an earlier one, with energy imported in between."""
+def soc_falls(span: Span, observed: Observed) -> list[tuple[int, int]]:
+    """Returns the falls by 3 points or more to below 97 % while energy is imported (more than standby).
+
+    Each from the last reading at the earlier value, which is the highest since the fall before or since a time
+    without import, to the lowest: the fall goes on as long as each next value is lower. Those that end in ``span``.
+    """
     if observed.soc is None:
-        return None
-    highest = np.maximum.accumulate(observed.soc)
-    low = highest - observed.soc >= 3.0
-    rising = np.diff(observed.energy_kwh, prepend=observed.energy_kwh[0]) > 0.0
-    recalibrated = observed.soc.min(initial=100.0, where=low) >= 97.0
-    return _ends(low, proven=not recalibrated and bool((low & rising).any()))
+        return []
+    soc, at = observed.soc.tolist(), observed.at_s()
+    mean_kw = np.diff(observed.energy_kwh) * 3600.0 / np.maximum(np.diff(at), 1e-3)
+    imported = [False, *(mean_kw > _IMPORT_KW).tolist()]
+    falls, top, place = [], 0, 1
+    while place < len(soc):
+        if soc[place] >= soc[top] or not imported[place]:
+            top = place
+        elif soc[top] - soc[place] >= _SOC_POINTS and soc[place] < _RECALIBRATED:
+            while place + 1 < len(soc) and soc[place + 1] < soc[place] and imported[place + 1]:
+                place += 1
+            falls.append((top, place))
+            top = place
+        place += 1
+    return [(first, last) for first, last in falls if span.start_s <= at[last]]
 
 
 def _phase_loss(span: Span, plan: Plan, observed: Observed) -> Shown | None:
@@ -84,7 +102,6 @@ def _derating(span: Span, _plan: Plan, observed: Observed) -> Shown | None:
 
 
 ELECTRICAL_EVIDENCE: Final[Mapping[Category, Callable[[Span, Plan, Observed], Shown | None]]] = {
-    Category.SOC_DROP: _soc_drop,
     Category.PHASE_LOSS: _phase_loss,
     Category.VOLTAGE_OUT_OF_RANGE: _voltage,
     Category.THERMAL_DERATING: _derating,

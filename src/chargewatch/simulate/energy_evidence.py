@@ -125,18 +125,32 @@ def _mismatch(span: Span, _plan: Plan, observed: Observed) -> Proof | None:
 # --- more than anything could ---------------------------------------------------------------------
 
 
-def _spike(span: Span, plan: Plan, observed: Observed) -> Proof | None:
-    """Rises beyond the highest power times the time since the register last moved, or powers beyond it."""
+def impossible_steps(span: Span, plan: Plan, observed: Observed) -> list[tuple[int, int]]:
+    """Rises beyond the highest power times the time since the register last moved, and powers beyond it.
+
+    Rises that share a reading are one, and so are neighbouring powers: positions of its first and its last reading.
+    """
     figures, inside = _figures(observed), _inside(span, observed.at_s())
     if inside is None:
-        return None
+        return []
+    first = max(inside[0], 1) if _begins_with_placeholder(observed) else inside[0]
     beyond = [
-        *_impossible_rises(figures, highest_power_kw(plan), *inside),
+        *_impossible_rises(figures, highest_power_kw(plan), first, inside[1]),
         *_impossible_powers(observed, highest_power_kw(plan), *inside),
     ]
-    if not beyond:
-        return None
-    return min(first for first, _ in beyond), max(last for _, last in beyond), True
+    steps: list[tuple[int, int]] = []
+    for first, last in sorted(beyond):
+        if steps and first <= steps[-1][1]:
+            steps[-1] = (steps[-1][0], max(steps[-1][1], last))
+        else:
+            steps.append((first, last))
+    return steps
+
+
+def _begins_with_placeholder(observed: Observed) -> bool:
+    """A 0 at Transaction.Begin may stand for any count: a rise from it proves nothing."""
+    register = observed.register_wh
+    return register is not None and observed.contexts[0] == "Transaction.Begin" and int(register[0]) == 0
 
 
 def _impossible_rises(figures: _Figures, limit_kw: float, first: int, last: int) -> list[tuple[int, int]]:
@@ -153,8 +167,9 @@ def _impossible_rises(figures: _Figures, limit_kw: float, first: int, last: int)
 def _impossible_powers(observed: Observed, limit_kw: float, first: int, last: int) -> list[tuple[int, int]]:
     if observed.power_kw is None:
         return []
-    places = np.flatnonzero(observed.power_kw[first : last + 1] > limit_kw) + first
-    return [(p, p) for p in places.tolist()]
+    beyond = observed.power_kw[first : last + 1] > limit_kw
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], beyond, [False])).astype(np.int8)))
+    return [(first + int(a), first + int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 # --- an odd shape ---------------------------------------------------------------------------------
@@ -175,6 +190,5 @@ def _odd(span: Span, _plan: Plan, observed: Observed) -> Proof | None:
 ENERGY_EVIDENCE: Final[Mapping[Category, Callable[[Span, Plan, Observed], Proof | None]]] = {
     Category.METER_FROZEN: _frozen,
     Category.POWER_ENERGY_MISMATCH: _mismatch,
-    Category.ENERGY_SPIKE: _spike,
     Category.UNUSUAL_PROFILE: _odd,
 }

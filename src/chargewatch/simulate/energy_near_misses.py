@@ -92,9 +92,16 @@ def _gap(_plan: Plan, observed: Observed, rng: np.random.Generator) -> _Tampered
 def _coarse_and_slow(plan: Plan, rng: np.random.Generator) -> Plan:
     """A register of whole kWh, or tenths, and a car at its lowest current: it stands for long."""
     coarse = 1000 if rng.random() < 0.6 else 100
-    meter = replace(plan.station.meter, resolution_wh=coarse)
+    return charging_slowly(plan, rng, coarse, (1.38, 1.9))
+
+
+def charging_slowly(
+    plan: Plan, rng: np.random.Generator, resolution_wh: int, powers_kw: tuple[float, float]
+) -> Plan:
+    """Returns the plan of a car that charges at one low power, at a meter of another resolution."""
+    meter = replace(plan.station.meter, resolution_wh=resolution_wh)
     plan = plain(replace(plan, station=replace(plan.station, meter=meter)))
-    low = float(rng.uniform(1.38, 1.9))
+    low = float(rng.uniform(*powers_kw))
     course = Course(cap_kw=(Span(0.0, FOREVER_S, low),))
     kwh = meter.restrictions().resting_kwh() + float(rng.uniform(0.5, 4.0))
     arrival = max(70.0 - kwh * plan.vehicle.soc_per_kwh(), 3.0)

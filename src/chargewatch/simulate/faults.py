@@ -35,7 +35,8 @@ class Mechanism(NamedTuple):
     """One way to fail, or to look like it: ``shape`` changes what happens, ``tamper`` what the meter says.
 
     ``tamper`` also returns when (seconds since plugging in). ``held_out``: kept out of training and tuning, so
-    that what is measured on it is measured on shapes that nothing was fitted to.
+    that what is measured on it is measured on shapes that nothing was fitted to. ``own_meter``: it brings a meter
+    of its own, so a fleet, whose stations keep theirs, has none of it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Mechanism(NamedTuple):
     shape: Callable[[Plan, np.random.Generator], Plan]
     tamper: Callable[[Plan, Observed, np.random.Generator], tuple[Observed, Span]] | None = None
     held_out: bool = False
+    own_meter: bool = False
 
 
 # --- pits -----------------------------------------------------------------------------------------

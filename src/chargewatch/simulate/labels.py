@@ -3,19 +3,29 @@
 The simulator knows when a fault happened; here only the figures as sent decide what of it can be
 seen. A register counts in steps, so the energy between two readings is known to one step; a fault
 is visible when its definition holds whatever the hidden part is.
+
+A state of charge that fell may stand below 80 % while a car that is in truth full rests: the readings then show
+``CHARGING_EXPECTED`` as well, and whether a taper excuses it is not judged here. That is labelled as not visible.
+
+A fault that is an event (a fall, a jump) is shown by the readings on both sides of it: the readings after a
+register or a state of charge has fallen say nothing more of the fall. One that happens several times has a label each.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
 
 from chargewatch.domain.categories import Category
-from chargewatch.simulate.electrical_labels import ELECTRICAL_EVIDENCE
-from chargewatch.simulate.energy_evidence import ENERGY_EVIDENCE
+from chargewatch.simulate.electrical_labels import ELECTRICAL_EVIDENCE, soc_falls
+from chargewatch.simulate.energy_evidence import ENERGY_EVIDENCE, impossible_steps
 from chargewatch.simulate.meters import Observed
 from chargewatch.simulate.plans import Plan
 from chargewatch.simulate.records import Floats, Label, Span
+
+_RESTS_KWH = 0.02
+"""Between two readings: less is standby."""
 
 
 class _Evidence(NamedTuple):
@@ -51,12 +61,38 @@ def label_faults(
     """Returns a label for each fault of the plan, by what was sent of it."""
     seen = _seen(plan, observed)
     spans = plan.faults if tampered is None else (tampered,)
-    return [
-        _label(
-            category, mechanism, span, _evidence(category, span, plan, observed, seen), plan.starts_at, seen
-        )
+    labels = [
+        _label(category, mechanism, span, evidence, plan.starts_at, seen)
         for span in spans
+        for evidence in _events(category, span, plan, observed, seen)
     ]
+    rest = _rest_after_charging(observed, seen) if category is Category.SOC_DROP else None
+    if rest is not None:
+        labels.append(_label(Category.CHARGING_EXPECTED, mechanism, rest, None, plan.starts_at, seen))
+    return labels
+
+
+def _rest_after_charging(observed: Observed, seen: _Seen) -> Span | None:
+    """The time after the last delivery, when the figures alone look like charging that broke off."""
+    charging = np.flatnonzero(np.diff(observed.energy_kwh) > _RESTS_KWH)
+    if not len(charging) or charging[-1] + 1 >= len(seen.at_s) - 1:
+        return None
+    rest = Span(float(seen.at_s[charging[-1] + 1]), float(seen.at_s[-1]) + 0.001, 0.0)
+    evidence = _expected(rest, seen)
+    return rest if evidence is not None and evidence.proven else None
+
+
+def _events(
+    category: Category, span: Span, plan: Plan, observed: Observed, seen: _Seen
+) -> Sequence[_Evidence | None]:
+    """Returns what shows each event within a span, at least one item: None where nothing does."""
+    if category is Category.SOC_DROP:
+        events = soc_falls(span, observed)
+    elif category is Category.ENERGY_SPIKE:
+        events = impossible_steps(span, plan, observed)
+    else:
+        return (_evidence(category, span, plan, observed, seen),)
+    return [_Evidence(first, last, True) for first, last in events] or (None,)
 
 
 def _evidence(
@@ -108,13 +144,21 @@ def _inside(span: Span, at_s: Floats) -> tuple[int, int] | None:
 # --- the register falls ---------------------------------------------------------------------------
 
 
-def _decrease(_span: Span, seen: _Seen) -> _Evidence | None:
-    """The readings that lie below an earlier one by more than the resolution (at least 0.01 kWh)."""
-    if seen.register_kwh is None:
+def _decrease(span: Span, seen: _Seen) -> _Evidence | None:
+    """From the last reading at the highest count to the last low one of the fall, or of the drop-out.
+
+    Low: by more than the resolution, at least 0.01 kWh.
+    """
+    inside = _inside(span, seen.at_s)
+    if seen.register_kwh is None or inside is None:
         return None
-    highest = np.maximum.accumulate(seen.register_kwh)
-    below = np.flatnonzero(highest - seen.register_kwh > max(0.01, seen.step_kwh) + 1e-6)
-    return _Evidence(int(below[0]), int(below[-1]), True) if len(below) else None
+    register = seen.register_kwh[: inside[1] + 1]
+    highest = np.maximum.accumulate(register)
+    low = np.flatnonzero(highest - register > max(0.01, seen.step_kwh) + 1e-6)
+    if not len(low):
+        return None
+    before = np.flatnonzero(register[: low[0]] == highest[low[0]])
+    return _Evidence(int(before[-1]), int(low[-1]), True)
 
 
 # --- delivery collapses in the middle -------------------------------------------------------------

@@ -40,12 +40,15 @@ class Behaviour(NamedTuple):
 NORMAL_BEHAVIOUR: Final = (
     Behaviour(
         "end-of-charge taper and balancing tail",
-        ("vehicles.ac_curve", "vehicles.draw_dc_curve"),
-        ("taper_before_end", "nearly_full_pause", "hot_taper"),
+        ("vehicles.ac_curve", "vehicles.draw_dc_curve", "restless_normals._balancing"),
+        ("taper_before_end", "nearly_full_pause", "hot_taper", "balancing", "curve_in_stairs"),
         lambda p: p.visit.target_soc >= 90.0,
     ),
     Behaviour(
-        "climate draw after full", ("behaviour._with_idle_draw",), (), lambda p: bool(p.visit.afterwards)
+        "climate draw after full",
+        ("behaviour._with_idle_draw",),
+        ("climate_by_turns",),
+        lambda p: bool(p.visit.afterwards),
     ),
     Behaviour(
         "scheduled and tariff charging",
@@ -55,14 +58,21 @@ NORMAL_BEHAVIOUR: Final = (
     ),
     Behaviour(
         "load management in steps",
-        ("chargers.managed_offers",),
-        ("managed_pause", "offer_falls_with_pit", "offer_withdrawn", "hot_offer_steps_down"),
+        ("chargers.managed_offers", "restless_normals._offer_in_fine_steps"),
+        (
+            "managed_pause",
+            "offer_falls_with_pit",
+            "offer_withdrawn",
+            "hot_offer_steps_down",
+            "offer_in_fine_steps",
+            "offer_follows_the_sun",
+        ),
         lambda p: p.station.charger.managed,
     ),
     Behaviour(
         "DC power shared between two outlets",
-        ("electrical_near_misses._shares_with_neighbour",),
-        ("dc_shared_outlets", "shallow_dip"),
+        ("electrical_near_misses._shares_with_neighbour", "restless_normals._power_by_modules"),
+        ("dc_shared_outlets", "shallow_dip", "power_by_modules"),
         None,
     ),
     Behaviour(

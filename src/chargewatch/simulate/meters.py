@@ -29,6 +29,9 @@ RESOLUTIONS_WH: Final = (1, 10, 100, 1000)
 SLOWEST_FOR_POWER_ONLY_S: Final = 60.0
 """Samples of power alone, further apart than this, do not tell how much energy flowed."""
 
+_NOISY_AGE: Final = 0.1
+"""Counts older than that can rise, on paper, faster than ENERGY_SPIKE calls possible."""
+
 _SAMPLING_SHARES: Final[dict[Kind, tuple[float, ...]]] = {
     "ac": (0.02, 0.06, 0.32, 0.28, 0.32),
     "dc": (0.22, 0.3, 0.42, 0.06, 0.0),
@@ -51,6 +54,7 @@ class Meter:
         clock_aligned: samples at the full sampling interval of the clock, context Sample.Clock.
         terse: leaves out location and the context of periodic samples.
         noise: standard deviation of a power reading, relative.
+        register_age: a count is taken up to this share of the shorter of the times to both neighbours too early.
         loss, late, repeated: share of the messages.
         electrics: how voltage, current and temperature are shown.
     """
@@ -73,6 +77,7 @@ class Meter:
     late: float
     repeated: float
     electrics: Electrics = PLAIN_ELECTRICS
+    register_age: float = 0.0
 
     def restrictions(self) -> Restrictions:
         """What an ordinary visit must keep to, so that these readings do not make it look like a fault."""
@@ -188,7 +193,8 @@ def observe(
     register = None
     if meter.register != "none":
         base = base_wh if meter.register == "lifetime" else 0.0
-        register = _register(base + energy * 1000.0, meter.resolution_wh)
+        counted = np.interp(_aged(edge, meter, rng), edges, truth.energy_kwh)
+        register = _register(base + counted * 1000.0, meter.resolution_wh)
     power = truth.power_kw[step] * (1.0 + meter.noise * rng.standard_normal(len(step)))
     offered = truth.offered_kw[step]
     observed = Observed(
@@ -214,6 +220,21 @@ def observe(
             truth, observed.at_s(), energy, charger, meter.electrics, starts_at, rng
         )
     return observed
+
+
+def _aged(edge: Floats, meter: Meter, rng: np.random.Generator) -> Floats:
+    """Returns when the counts were taken, in steps of the grid."""
+    if not meter.register_age or len(edge) < 2:
+        return edge
+    gaps = np.diff(edge)
+    nearest = np.minimum(np.append(gaps, gaps[-1]), np.insert(gaps, 0, 0.0))
+    taken: Floats = edge - rng.uniform(0.0, meter.register_age, size=len(edge)) * nearest
+    return taken
+
+
+def noisy(meter: Meter, noise: float) -> Meter:
+    """Returns the meter with power readings that scatter by ``noise`` and counts up to a tenth of an interval old."""
+    return replace(meter, noise=noise, register_age=_NOISY_AGE)
 
 
 def _register(energy_wh: Floats, resolution_wh: int) -> Integers:

@@ -77,7 +77,7 @@ def read_curves(path: Path) -> list[Curve]:
         *(table.column(c).to_pylist() for c in columns), strict=True
     ):
         stations[name] = station
-        scaled = value / 1000.0 if unit == "W" else value
+        scaled = float(value) / 1000.0 if unit == "W" else float(value)
         rows.setdefault(name, {}).setdefault(measurand, {})[at] = scaled
     curves = [c for name, found in rows.items() if (c := _curve(name, stations[name], found)) is not None]
     if not curves:

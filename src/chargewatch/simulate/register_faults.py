@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from chargewatch.simulate.charging import span_between
 from chargewatch.simulate.faults import Mechanism
 from chargewatch.simulate.meters import Observed
 from chargewatch.simulate.plans import Plan, lasting, plain, shown_s, with_charge
@@ -46,10 +47,12 @@ def _fall_index(plan: Plan, register: Integers, rng: np.random.Generator, *, ris
     return int(rng.choice(candidates))
 
 
-def _tampered(observed: Observed, register: Integers, index: int) -> tuple[Observed, Span]:
+def _tampered(
+    observed: Observed, register: Integers, index: int, low: int | None = None
+) -> tuple[Observed, Span]:
+    """The register falls from the reading before ``index`` to that, and is low up to ``low`` where it comes back."""
     observed.register_wh = register
-    seconds = observed.at_s()
-    return observed, Span(float(seconds[index]), float(seconds[-1]), 0.0)
+    return observed, span_between(observed, max(index - 1, 0), index if low is None else low)
 
 
 def _counting(observed: Observed) -> Integers:
@@ -100,7 +103,7 @@ def _drop_out(plan: Plan, observed: Observed, rng: np.random.Generator) -> tuple
     at = _fall_index(plan, register, rng)
     end = min(at + int(rng.integers(1, 4)), len(register) - 1)
     register[at:end] = 0
-    return _tampered(observed, register, at)
+    return _tampered(observed, register, at, max(end - 1, at))
 
 
 def _stale_count(plan: Plan, observed: Observed, rng: np.random.Generator) -> tuple[Observed, Span]:
@@ -110,7 +113,7 @@ def _stale_count(plan: Plan, observed: Observed, rng: np.random.Generator) -> tu
     old = register[register <= register[at - 1] - max(_LEAST_FALL_WH, 3 * plan.station.meter.resolution_wh)]
     end = min(at + int(rng.integers(1, 5)), len(register) - 1)
     register[at:end] = rng.choice(old) if len(old) else 0
-    return _tampered(observed, register, at)
+    return _tampered(observed, register, at, max(end - 1, at))
 
 
 _REGISTER: Final = Needs(register=True)

@@ -16,7 +16,6 @@ from chargewatch.simulate.electrics import current_rows, phase_power_rows, volta
 from chargewatch.simulate.meters import Meter, Observed
 from chargewatch.simulate.records import Floats, Integers, SimulatedReading
 
-_ENERGY_DECIMALS: Final = {1: 3, 10: 2, 100: 1, 1000: 0}
 _UNIT_OF_EXTRA: Final = {
     Measurand.ENERGY_ACTIVE_IMPORT_INTERVAL: "Wh",
     Measurand.ENERGY_ACTIVE_NET: "Wh",
@@ -128,7 +127,12 @@ def _register_texts(register_wh: Integers, factor: Floats | None, meter: Meter) 
         return [f"{v:.3f}" if f != 1.0 else f"{v:.0f}" for v, f in zip(values, factor.tolist(), strict=True)]
     if meter.energy_unit == "Wh":
         return list(map(str, register_wh.tolist()))
-    return _fixed(register_wh / 1000.0, _ENERGY_DECIMALS[meter.resolution_wh])
+    return _fixed(register_wh / 1000.0, _energy_decimals(meter.resolution_wh))
+
+
+def _energy_decimals(resolution_wh: int) -> int:
+    """Returns how many decimals of a kWh it takes to show every multiple of the resolution."""
+    return next(n for n in range(4) if resolution_wh * 10**n % 1000 == 0)
 
 
 def _power_texts(power_kw: Floats, meter: Meter) -> list[str]:

@@ -11,7 +11,7 @@ from chargewatch.domain.categories import Category
 from chargewatch.simulate.catalogue import MECHANISMS, fault_named, near_miss_named
 from chargewatch.simulate.faults import Mechanism
 from chargewatch.simulate.labels import label_faults
-from chargewatch.simulate.meters import SLOWEST_FOR_POWER_ONLY_S, observe, thinned
+from chargewatch.simulate.meters import SLOWEST_FOR_POWER_ONLY_S, noisy, observe, thinned
 from chargewatch.simulate.pairs import FIRST, SECOND, Fault, common_needs, falsified
 from chargewatch.simulate.plans import Plan, draw_plan
 from chargewatch.simulate.records import Kind, Label, SimulatedSession
@@ -106,6 +106,7 @@ def simulate_session(
     second_fault: Category | None = None,
     readings: int | None = None,
     stay_s: float | None = None,
+    noise: float | None = None,
     dc_vehicles: Sequence[Vehicle] = (),
 ) -> SimulatedSession:
     """Returns one session at a station of its own; the same arguments give the same session.
@@ -122,18 +123,22 @@ def simulate_session(
         readings: how many instants are sent, from the session's beginning to its end (3 to 200); what they no
             longer show is labelled as not visible. Not together with a near-miss or ``sampling_s``.
         dc_vehicles: the car of a DC session is drawn from these when there are any (``real_curves.read_vehicles``).
+        noise: the meter is a bad one: power readings scatter by this share (standard deviation; usual are 0.002 to
+            0.015) and the register's counts are up to a tenth of a sampling interval old. Not with a near-miss.
         stay_s: for how long the car stays at least, for sessions longer than 6 h. Not with a near-miss.
 
     Raises:
         ValueError: an unknown name, or things asked for that exclude each other.
     """
-    _check(near_miss, sampling_s, readings, stay_s)
+    _check(near_miss, sampling_s, readings, stay_s, noise)
     rng = np.random.default_rng(seed)
     script = _script(rng, fault, mechanism, near_miss, kind)
     needs = Needs() if script is None else script.mechanism.needs
     if second_fault is not None:
         script, needs = _with_second(rng, script, second_fault, drawn=mechanism is None)
     station = _station(rng, needs, kind, sampling_s)
+    if noise is not None:
+        station = replace(station, meter=noisy(station.meter, noise))
     starts_at = _FIRST_START + timedelta(seconds=int(rng.integers(0, 28 * 86400)))
     vehicle = None
     if dc_vehicles and station.charger.kind == "dc":
@@ -146,10 +151,16 @@ def simulate_session(
 
 
 def _check(
-    near_miss: str | None, sampling_s: float | None, readings: int | None, stay_s: float | None
+    near_miss: str | None,
+    sampling_s: float | None,
+    readings: int | None,
+    stay_s: float | None,
+    noise: float | None,
 ) -> None:
-    if near_miss is not None and (readings is not None or stay_s is not None):
-        raise ValueError("a near-miss rests on its own sampling and stay")
+    if near_miss is not None and any(asked is not None for asked in (readings, stay_s, noise)):
+        raise ValueError("a near-miss rests on its own sampling, stay and meter")
+    if noise is not None and not 0.0 <= noise <= 0.1:
+        raise ValueError("noise must be 0 to 0.1")
     if readings is not None and (sampling_s is not None or not 3 <= readings <= 200):
         raise ValueError("readings must be 3 to 200, and exclude sampling_s")
 

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -50,28 +51,25 @@ def public_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def launch() -> Iterator[Callable[..., Launcher]]:
-    launchers: list[Launcher] = []
+    with ExitStack() as in_the_end:
 
-    def start(*args: Any, **kwargs: Any) -> Launcher:
-        launchers.append(Launcher(*args, **kwargs))
-        return launchers[-1]
+        def start(*args: Any, **kwargs: Any) -> Launcher:
+            launcher = Launcher(*args, **kwargs)
+            in_the_end.callback(launcher.clear_away)
+            return launcher
 
-    yield start
-    for launcher in launchers:
-        launcher.end()
+        yield start
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[[Path], EmbeddedPostgres]]:
     """Starts a server in this process; it is stopped in the end."""
-    started: list[EmbeddedPostgres] = []
+    with ExitStack() as in_the_end:
 
-    def begin(state: Path) -> EmbeddedPostgres:
-        postgres = EmbeddedPostgres(state, start_timeout_s=30)
-        postgres.start()
-        started.append(postgres)
-        return postgres
+        def begin(state: Path) -> EmbeddedPostgres:
+            postgres = EmbeddedPostgres(state)
+            in_the_end.callback(postgres.stop)
+            postgres.start()
+            return postgres
 
-    yield begin
-    for postgres in started:
-        postgres.stop()
+        yield begin

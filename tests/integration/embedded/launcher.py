@@ -5,9 +5,8 @@ import os
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,20 @@ from chargewatch.server.db.embedded import (
     EmbeddedPostgresError,
 )
 from chargewatch.server.db.postgres_binaries import find_installation, service_account
+from tests.patience import PATIENCE_S, wait_until
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 root_only = pytest.mark.skipif(
     sys.platform == "win32" or os.geteuid() != 0, reason="needs root: an account to drop to"
 )
 
+#: Less than any patience of a start that waits for something. The promise of 5 s is measured by `make faults`.
+START_WITHIN_S = 15.0
 SOURCES = Path(chargewatch.__file__).parents[1]
 #: Starts the launcher, says so, and goes on until its input ends.
 LAUNCH = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from chargewatch.server.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 postgres = EmbeddedPostgres(Path(sys.argv[1]))
@@ -77,7 +80,17 @@ class Launcher:
 
     def end(self) -> None:
         """Ends it the polite way, if it still runs."""
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=PATIENCE_S)
+
+    def clear_away(self) -> None:
+        """Nothing of it is left, whatever the test did to it: no process, no open pipe."""
+        try:
+            self.end()
+        finally:
+            self.kill()
+            for pipe in (self.process.stdin, self.process.stdout):
+                assert pipe is not None
+                pipe.close()
 
 
 def packages() -> set[str]:
@@ -89,7 +102,7 @@ def query(dsn: str, statement: str) -> Any:
     """The first value of the answer."""
 
     async def ask() -> Any:
-        connection = await asyncpg.connect(dsn, timeout=10)
+        connection = await asyncpg.connect(dsn, timeout=PATIENCE_S)
         try:
             return await connection.fetchval(statement)
         finally:
@@ -123,13 +136,6 @@ def working_folder(pid: int) -> Path | None:
         return Path(f"/proc/{pid}/cwd").readlink()
     except OSError:
         return None
-
-
-def wait_until(condition: Callable[[], bool], patience_s: float = 10) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def is_alive(pid: int) -> bool:
@@ -168,12 +174,16 @@ def postgres_group(name: str) -> int:
     return pwd.getpwnam(name).pw_gid
 
 
-def busy_backend(dsn: str) -> tuple[subprocess.Popen[bytes], int]:
+@contextmanager
+def busy_backend(dsn: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A client, and the process that works for it and never stops."""
-    client = psql(dsn, "DO $$ BEGIN LOOP END LOOP; END $$")
-    busy = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"
-    wait_until(lambda: query(dsn, busy) is not None)
-    return client, int(query(dsn, busy))
+    with psql(dsn, "DO $$ BEGIN LOOP END LOOP; END $$") as client:
+        try:
+            busy = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %' AND state = 'active'"
+            wait_until(lambda: query(dsn, busy) is not None)
+            yield client, int(query(dsn, busy))
+        finally:
+            client.kill()
 
 
 def psql(dsn: str, statement: str) -> subprocess.Popen[bytes]:
@@ -185,7 +195,7 @@ def psql(dsn: str, statement: str) -> subprocess.Popen[bytes]:
 def refusal(folder: Path) -> str:
     """The error of a start, which is one line and takes nothing along."""
     with pytest.raises(EmbeddedPostgresError) as refused:
-        EmbeddedPostgres(folder, start_timeout_s=20).start()
+        EmbeddedPostgres(folder, start_timeout_s=PATIENCE_S).start()
     assert "\n" not in str(refused.value)
     assert str(folder) in str(refused.value)
     assert refused.value.__cause__ is None

@@ -30,8 +30,8 @@ from tests.integration.embedded.launcher import (
     linux_only,
     query,
     store,
-    wait_until,
 )
+from tests.patience import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals and Unix sockets")
 
@@ -71,7 +71,7 @@ def test_the_server_goes_when_its_launcher_is_killed(folder: Path, launch: Calla
     launcher = launch(folder)
     postmaster = launcher.postmaster()
     launcher.kill()
-    wait_until(lambda: not is_alive(postmaster), patience_s=5)
+    wait_until(lambda: not is_alive(postmaster))
     assert "database system is shut down" in (folder / "postgres.log").read_text()
 
 
@@ -96,11 +96,11 @@ def test_nothing_is_left_when_everything_is_killed(folder: Path, launch: Callabl
     postmaster = launcher.postmaster()
     dsn = running_dsn(folder)
     assert dsn is not None
-    client, backend = busy_backend(dsn)
-    for pid in (launcher.process.pid, postmaster, client.pid):
-        os.kill(pid, signal.SIGKILL)
-    client.wait()
-    wait_until(lambda: not is_alive(backend))
+    with busy_backend(dsn) as (client, backend):
+        for pid in (launcher.process.pid, postmaster, client.pid):
+            os.kill(pid, signal.SIGKILL)
+        client.wait()
+        wait_until(lambda: not is_alive(backend))
 
 
 @linux_only
@@ -113,17 +113,16 @@ def test_launcher_and_postmaster_are_killed_together(
     dsn = running_dsn(folder)
     assert dsn is not None
     number = store(dsn)
-    client, backend = busy_backend(dsn)
-    os.kill(postmaster, signal.SIGKILL)  # first, or it hears of its parent's end and ends the backend
-    launcher.process.kill()
-    launcher.process.wait()
+    with busy_backend(dsn) as (client, backend):
+        os.kill(postmaster, signal.SIGKILL)  # first, or it hears of its parent's end and ends the backend
+        launcher.kill()
 
-    assert (folder / "data" / "postmaster.pid").exists()
-    assert is_alive(backend)
-    postgres = start(folder)
-    assert not is_alive(backend)
-    assert_kept(postgres, number)
-    assert client.wait(10) != 0
+        assert (folder / "data" / "postmaster.pid").exists()
+        assert is_alive(backend)
+        postgres = start(folder)
+        assert not is_alive(backend)
+        assert_kept(postgres, number)
+        assert client.wait(PATIENCE_S) != 0
 
 
 def test_the_thread_that_started_it_may_end(folder: Path) -> None:
@@ -131,9 +130,11 @@ def test_the_thread_that_started_it_may_end(folder: Path) -> None:
     thread = threading.Thread(target=postgres.start)
     thread.start()
     thread.join()
-    time.sleep(0.2)
-    assert query(postgres.dsn(), "SELECT 1") == 1
-    postgres.stop()
+    try:
+        time.sleep(0.2)
+        assert query(postgres.dsn(), "SELECT 1") == 1
+    finally:
+        postgres.stop()
 
 
 def test_a_launcher_whose_shell_ignores_interrupts(folder: Path, launch: Callable[..., Launcher]) -> None:

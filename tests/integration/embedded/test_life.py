@@ -29,8 +29,8 @@ from tests.integration.embedded.launcher import (
     psql,
     query,
     store,
-    wait_until,
 )
+from tests.patience import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs signals and Unix sockets")
 
@@ -118,7 +118,7 @@ def test_odd_names_pass_through_the_address(
     monkeypatch.setenv("PGPORT", "1")
     odd = postgres.dsn(user="o'dd@:/ ü", password="p@ss/:?# %41", database="a b/?c")
     assert query(odd, "SELECT current_user || current_database()") == "o'dd@:/ üa b/?c"
-    assert psql(odd, "SELECT 1").wait(10) == 0
+    assert psql(odd, "SELECT 1").wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "a,b"])

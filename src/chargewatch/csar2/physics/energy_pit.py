@@ -1,6 +1,6 @@
 """ENERGY_PIT: delivery collapses in the middle of the session and comes back (``docs/categories.md``)."""
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -211,8 +211,24 @@ def _register_contradicts(record: SessionRecord, pit: Pit) -> bool:
     rise = record.register_rise_wh(start_s, end_s)
     if rise is None:
         return False
-    mean_w = max(rise - record.resolution_wh, 0.0) * 3600.0 / (end_s - start_s)
+    owed_wh = _not_counted_wh(record, pit, start_s)
+    mean_w = max(rise - record.resolution_wh - owed_wh, 0.0) * 3600.0 / (end_s - start_s)
     return mean_w > _CONTRADICTED * min(pit.before_w, pit.after_w)
+
+
+def _not_counted_wh(record: SessionRecord, pit: Pit, start_s: float) -> float:
+    """Returns what was drawn before the run since the register last moved: a register that stood counts it later."""
+    register = record.steady_register
+    first = last = bisect_right(register.at_s, start_s) - 1
+    while first > 0 and register.value[first - 1] == register.value[last]:
+        first -= 1
+    since_s = register.at_s[max(first, 0)]
+    drawn = (
+        step.power_w * (min(step.end_s, start_s) - max(step.start_s, since_s))
+        for step in record.flow[: pit.first]
+        if step.end_s > since_s and step.start_s < start_s
+    )
+    return sum(drawn) / 3600.0
 
 
 def _report(record: SessionRecord, pit: Pit) -> Finding:

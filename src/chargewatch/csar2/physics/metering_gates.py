@@ -11,6 +11,7 @@ import numpy as np
 from chargewatch.domain.thresholds import Thresholds
 from chargewatch.features.batch import NOMINAL_V, SessionBatch
 from chargewatch.features.register import WH_PER_KWH
+from chargewatch.features.resolution import resolutions_mwh
 from chargewatch.ingest.channels import Channel
 from chargewatch.ingest.columns import Flags, Floats, Integers, steps
 from chargewatch.ingest.selection import Series
@@ -18,9 +19,7 @@ from chargewatch.ingest.selection import Series
 _FAR_S: Final = 4e9
 _MOST_WH: Final = 1e5  # of one step in a sum; far above every limit
 _BLUR_WH: Final = 1.0
-_MOST_MILLI: Final = (
-    9e15 + 1.0
-)  # exact as float and integer; what is cut to it seems to be of the finest steps
+_MOST_MILLI: Final = 9e15  # exact as float and integer; what lies beyond is taken for one of the finest steps
 
 
 class _Readings(NamedTuple):
@@ -171,14 +170,14 @@ def _resolutions(batch: SessionBatch, sessions: Integers) -> Floats:
     chosen = np.zeros(batch.readings.sessions, np.bool_)
     chosen[sessions] = True
     readings = _of(register, chosen)
-    milli = np.clip(np.round(readings.value * 1000.0), -_MOST_MILLI, _MOST_MILLI).astype(np.int64)
-    starts = np.flatnonzero(np.append(True, steps(readings.owner) != 0))
-    resolution_wh[sessions] = 1.0
-    size = 10.0
-    while size <= batch.thresholds.coarsest_resolution_kwh * WH_PER_KWH:
-        divides = np.logical_and.reduceat(milli % round(size * 1000) == 0, starts)
-        resolution_wh[readings.owner[starts][divides]] = size
-        size *= 10.0
+    milli = np.round(readings.value * 1000.0)
+    absurd = np.abs(milli) > _MOST_MILLI
+    milli[absurd] = 0.0
+    offsets = np.append(0, np.cumsum(steps(register.offsets)[sessions]))
+    coarsest_wh = batch.thresholds.coarsest_resolution_kwh * WH_PER_KWH
+    resolutions = resolutions_mwh(milli.astype(np.int64), offsets, round(coarsest_wh * 1000.0))
+    resolution_wh[sessions] = resolutions / 1000.0
+    resolution_wh[readings.owner[absurd]] = 1.0
     return resolution_wh
 
 

@@ -42,7 +42,9 @@ def find(record: SessionRecord) -> list[Finding]:
         return []
     found, places = [], _places(record)
     for down in steps_down(record.flow, record.thresholds):
-        heat = _heat(places, record.flow[down.first].first_s, record.thresholds)
+        heat = _heat(
+            places, record.flow[down.high].last_s, record.flow[down.first].first_s, record.thresholds
+        )
         if heat is not None and not _explained(record, down):
             found.append(_report(record, down, heat))
     return found
@@ -129,14 +131,16 @@ def _places(record: SessionRecord) -> list[_Place]:
     return places
 
 
-def _heat(places: list[_Place], at_s: float, limits: Thresholds) -> Heat | None:
-    """Returns the hottest place at a step if it was hot and about as hot as it had ever been."""
+def _heat(places: list[_Place], high_s: float, at_s: float, limits: Thresholds) -> Heat | None:
+    """Returns the hottest place at a step if it was hot and about as hot as it had ever been.
+
+    The step happened between two readings, at ``high_s`` and ``at_s``: what it cooled until the second does not count.
+    """
     hottest: Heat | None = None
     for place in places:
         after = bisect_right(place.at_s, at_s)
-        near = []
-        if after and place.at_s[after - 1] >= at_s - limits.thermal_stale_s:
-            near.append(after - 1)
+        newest = (bisect_right(place.at_s, high_s) - 1, after - 1)
+        near = [i for i in newest if i >= 0 and place.at_s[i] >= at_s - limits.thermal_stale_s]
         if after < len(place.at_s) and place.at_s[after] <= at_s + limits.thermal_quick_s:
             near.append(after)
         if not near:

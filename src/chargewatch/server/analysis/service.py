@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 
 from chargewatch.csar2.detect import detect
+from chargewatch.csar2.shape_model import base_artefact
 from chargewatch.domain.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from chargewatch.domain.verdict import Verdict
 from chargewatch.ingest.columns import NO_TIME, SessionColumns
@@ -90,6 +91,8 @@ class Analyser:
     """Judges sessions for the calls of one process."""
 
     def __init__(self) -> None:
+        """Raises ArtefactError where the base model does not fit this version: at the start, not at the first push."""
+        base_artefact()
         self._waiting: list[tuple[Case, asyncio.Future[Verdict]]] = []
 
     async def verdict(self, case: Case, now: datetime) -> Verdict:

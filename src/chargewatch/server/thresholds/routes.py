@@ -7,8 +7,12 @@ from litestar.types import ASGIApp
 
 from chargewatch.domain.limits import LIMITS, default_of
 from chargewatch.server.platform import idempotency
-from chargewatch.server.platform.entity_tags import entity_tag, versions_of_if_match
-from chargewatch.server.platform.http import Answer, ApiRequest, json_response, read_json
+from chargewatch.server.platform.entity_tags import (
+    entity_tag,
+    versions_of_if_match,
+    versions_of_if_none_match,
+)
+from chargewatch.server.platform.http import Answer, ApiRequest, empty_response, json_response, read_json
 from chargewatch.server.platform.idempotency import Keeping
 from chargewatch.server.platform.openapi import Operation
 from chargewatch.server.platform.problems import Problem, ProblemTable
@@ -27,6 +31,7 @@ def _mismatch(_: ThresholdsMovedOn) -> Problem:
 
 PROBLEMS: Final[ProblemTable] = {ThresholdsMovedOn: _mismatch}
 _ETAG_HEADER: Final = {"ETag": "The version of the tenant's thresholds, in quotes."}
+_IF_NONE_MATCH: Final = {"If-None-Match": "304 without a body when the thresholds are still at this version."}
 _IF_MATCH: Final = {"If-Match": "Only when the thresholds are at this version (an `ETag`); 412 otherwise."}
 
 
@@ -47,13 +52,17 @@ def _opt(scope: str, operation: Operation) -> dict[str, Any]:
             tag="Models",
             response=Thresholds,
             response_examples=examples.ANSWER,
+            request_headers=_IF_NONE_MATCH,
             response_headers=_ETAG_HEADER,
         ),
     ),
 )
 async def get_thresholds(request: ApiRequest) -> ASGIApp:
     """Returns the thresholds."""
-    return _answer(await services(request).thresholds.get(request.auth.tenant_id))
+    stored = await services(request).thresholds.get(request.auth.tenant_id)
+    if stored.version in versions_of_if_none_match(request.headers.getall("if-none-match", [])):
+        return empty_response(304, _headers(stored))
+    return _answer(stored)
 
 
 @put(
@@ -123,7 +132,11 @@ def _answer(stored: StoredThresholds) -> Answer:
             for name, limit in LIMITS.items()
         ],
     )
-    return json_response(body, headers={"ETag": entity_tag(stored.version)})
+    return json_response(body, headers=_headers(stored))
+
+
+def _headers(stored: StoredThresholds) -> dict[str, str]:
+    return {"ETag": entity_tag(stored.version)}
 
 
 thresholds_router: Final = Router(path="/v1/thresholds", route_handlers=[get_thresholds, change_thresholds])

@@ -14,12 +14,12 @@ import asyncpg
 import pytest
 
 from chargewatch.server.db.embedded import EmbeddedPostgres, running_dsn
-from tests.integration.embedded.launcher import Launcher, query, wait_until
-from tests.postgres_processes import postmaster, postmasters, processes
+from tests.integration.embedded.launcher import START_WITHIN_S, Launcher, query
+from tests.patience import wait_until
+from tests.postgres_processes import frozen, postmaster, postmasters, processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes by their working folder")
 
-START_WITHIN_S = 5.0
 WRITERS = 3
 #: Of each statement, and how many are acknowledged before the end comes.
 ROWS = 5_000
@@ -70,31 +70,29 @@ async def _write_and_kill(dsn: str, folder: Path, launcher: Launcher) -> list[in
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_everything_is_killed_while_it_writes(folder: Path, seed: int) -> None:
-    launcher = Launcher(folder)
+def test_everything_is_killed_while_it_writes(
+    folder: Path, seed: int, launch: Callable[..., Launcher], start: Callable[[Path], EmbeddedPostgres]
+) -> None:
+    launcher = launch(folder)
     launcher.postmaster()
     dsn = running_dsn(folder)
     assert dsn is not None
     query(dsn, "CREATE TABLE IF NOT EXISTS written (writer int, batch int, number int, text text)")
     acknowledged = asyncio.run(_write_and_kill(dsn, folder, launcher))
     launcher.kill()
-    launcher.end()
 
-    postgres = EmbeddedPostgres(folder)
     began = time.monotonic()
-    postgres.start()
+    postgres = start(folder)
     took_s = time.monotonic() - began
-    try:
-        print(f"started in {took_s:.2f} s after {sum(acknowledged) * ROWS} rows")
-        assert took_s < START_WITHIN_S
-        assert len(postmasters(folder)) == 1
-        for writer, statements in enumerate(acknowledged):
-            rows = f"SELECT count(*) FROM written WHERE writer = {writer}"
-            assert query(postgres.dsn(), f"{rows} AND batch < {statements}") == statements * ROWS
-            # the last one was under way: it is there as a whole or not at all
-            assert query(postgres.dsn(), f"{rows} AND batch >= {statements}") in (0, ROWS)
-    finally:
-        postgres.stop()
+    print(f"started in {took_s:.2f} s after {sum(acknowledged) * ROWS} rows")
+    assert took_s < START_WITHIN_S
+    assert len(postmasters(folder)) == 1
+    for writer, statements in enumerate(acknowledged):
+        rows = f"SELECT count(*) FROM written WHERE writer = {writer}"
+        assert query(postgres.dsn(), f"{rows} AND batch < {statements}") == statements * ROWS
+        # the last one was under way: it is there as a whole or not at all
+        assert query(postgres.dsn(), f"{rows} AND batch >= {statements}") in (0, ROWS)
+    postgres.stop()
     assert processes(folder) == {}
 
 
@@ -115,23 +113,20 @@ def test_somebody_listens_where_the_socket_should_be(folder: Path) -> None:
             postgres.stop()
 
 
-def test_a_postmaster_that_nobody_has_buried(folder: Path) -> None:
+def test_a_postmaster_that_nobody_has_buried(
+    folder: Path, launch: Callable[..., Launcher], start: Callable[[Path], EmbeddedPostgres]
+) -> None:
     """Its parent stands still and has not asked how it went: a zombie, whose id still exists."""
-    launcher = Launcher(folder)
+    launcher = launch(folder)
     dead = launcher.postmaster()
-    launcher.process.send_signal(signal.SIGSTOP)
-    os.kill(dead, signal.SIGKILL)
-    wait_until(lambda: dead not in postmasters(folder))
-    assert Path(f"/proc/{dead}").exists()
-    pid_file = (folder / "data" / "postmaster.pid").read_text()
-    launcher.kill()
-    launcher.end()
+    with frozen(launcher.process.pid):
+        os.kill(dead, signal.SIGKILL)
+        wait_until(lambda: dead not in postmasters(folder))
+        assert Path(f"/proc/{dead}").exists()
+        pid_file = (folder / "data" / "postmaster.pid").read_text()
+        launcher.kill()
     (folder / "data" / "postmaster.pid").write_text(pid_file)
-    postgres = EmbeddedPostgres(folder)
     began = time.monotonic()
-    postgres.start()
-    try:
-        assert time.monotonic() - began < START_WITHIN_S
-        assert postmaster(folder) != dead
-    finally:
-        postgres.stop()
+    start(folder)
+    assert time.monotonic() - began < START_WITHIN_S
+    assert postmaster(folder) != dead
