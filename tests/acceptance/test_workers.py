@@ -1,5 +1,6 @@
 """Workers as processes: kill -9 at every step of a batch, SIGTERM, several at once, and the one beside ``serve``."""
 
+import os
 import random
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from chargewatch.cli.app import app
 from chargewatch.client import BatchStatus, MeterValue, SessionBody
 from tests.acceptance.doomed_worker import STEPS
 from tests.acceptance.test_serve import PATIENCE_S, Service, environment
@@ -138,6 +141,7 @@ def test_kill_9_in_the_middle_of_a_batch(service: Service) -> None:
     assert survivor.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.soak  # the hostile requests use it, too
 def test_serve_has_a_worker_of_its_own(tmp_path: Path) -> None:
     service = Service(tmp_path / "data", **SETTINGS)
     sessions = fleet("b", 30)
@@ -153,16 +157,11 @@ def test_serve_has_a_worker_of_its_own(tmp_path: Path) -> None:
     assert not beside.is_running()
 
 
-def test_a_worker_needs_a_database(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "from chargewatch.cli.app import main; main()", "worker", "--data-dir", "."],
-        env=environment(),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
+def test_a_worker_needs_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("CHARGEWATCH_")]:
+        monkeypatch.delenv(name)
+    done = CliRunner().invoke(app, ["worker", "--data-dir", str(tmp_path)])
+    assert (done.exit_code, done.stdout) == (1, "")
     assert "start chargewatch serve" in done.stderr
     assert done.stderr.count("\n") == 1
 
