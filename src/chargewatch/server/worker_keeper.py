@@ -49,23 +49,22 @@ async def keep_worker(
     pause_s = PAUSE_S
     while True:
         await asyncio.sleep(poll_s)
-        if not await _is_due(next_s):
+        try:
+            seconds = await next_s()
+            if seconds is None or seconds > 0:
+                continue
+            code = await _run(task)
+        except DatabaseUnavailable:
             continue
-        code = await _run(task)
+        except Exception:  # noqa: BLE001 - no fault in here may leave jobs undone for good
+            _log.exception("worker_not_started")
+            code = None
         if code == 0:
             pause_s = PAUSE_S
-        else:
-            _log.error("worker_ended", exit_code=code)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-
-async def _is_due(next_s: Callable[[], Awaitable[float | None]]) -> bool:
-    try:
-        seconds = await next_s()
-    except DatabaseUnavailable:
-        return False
-    return seconds is not None and seconds <= 0
+            continue
+        _log.error("worker_ended", exit_code=code)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 async def _run(task: WorkerTask) -> int:
