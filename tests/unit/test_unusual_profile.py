@@ -46,7 +46,7 @@ def reported(session: Session) -> Anomaly:
 
 def test_the_base_model_is_what_the_manifest_says() -> None:
     found = base_artefact().manifest
-    assert (found.model_id, found.model_version) == (MODEL_ID, MODEL_VERSION) == ("model-csar2-base", "0.2.0")
+    assert (found.model_id, found.model_version) == (MODEL_ID, MODEL_VERSION) == ("model-csar2-base", "0.3.0")
     assert found.feature_hash == FEATURE_HASH
     assert found.buckets == BUCKETS
     assert len(found.channels) == len(CHANNELS)
