@@ -9,7 +9,8 @@ from chargewatch.cli.app import app
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--suite", "other"), "there is no suite other; there is standard"),
+        (("--suite", "shade", "--seeds", "0,1"), "takes one seed"),
+        (("--suite", "other"), "there is no suite other; there are standard and shade"),
         (("--scale", "0"), "--scale must be above 0"),
         (("--seeds", "1,x"), "--seeds 1,x: numbers with commas"),
         (("--seeds", "1,1"), "--seeds 1,1: a seed is there twice"),

@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    suite: Annotated[str, typer.Option(help="The suite; there is one: standard.")] = "standard",
+    suite: Annotated[
+        str, typer.Option(help="standard (sessions) or shade (stations, day by day).")
+    ] = "standard",
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another suite.")] = 0,
     seeds: Annotated[
         str | None, typer.Option(help="Several seeds, as 0,1,2,3,4; gives intervals over them.")
@@ -42,8 +44,9 @@ def evaluate(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Show every table.")] = False,
 ) -> None:
-    """Measures detection on a labelled suite of simulated sessions, and on real ones where there are any."""
-    from chargewatch.cli.evaluation_run import Request, RequestError, run
+    """Measures detection on labelled simulated sessions, and on real ones where there are any."""
+    from chargewatch.cli.evaluation_run import STATIONS, Request, RequestError, run
+    from chargewatch.cli.station_evaluation import run_stations
 
     try:
         request = Request.checked(
@@ -52,7 +55,7 @@ def evaluate(
     except RequestError as problem:
         raise _failed(str(problem), 2) from None
     try:
-        run(request)
+        (run_stations if request.suite == STATIONS else run)(request)
     except RequestError as problem:
         raise _failed(str(problem), 1) from None
     except OSError as problem:

@@ -1,7 +1,7 @@
 """A run of ``evaluate``: what was asked for is checked, done with a progress line, and shown as tables."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -34,6 +34,7 @@ from chargewatch.ingest.table_blocks import TableError
 from chargewatch.simulate.real_curves import read_curves
 
 STANDARD: Final = "standard"
+STATIONS: Final = "shade"
 _BRIEF: Final = (
     *("methods", "categories", "faults under harder conditions", "calibration", "real curves, injected"),
     *("over seeds", "real DC sessions", "flags"),
@@ -57,6 +58,7 @@ class Request(NamedTuple):
     output: Path | None
     examples: Path | None
     full: bool
+    suite: str = STANDARD
 
     @classmethod
     def checked(
@@ -76,19 +78,23 @@ class Request(NamedTuple):
         Raises:
             RequestError: it makes none.
         """
-        if suite != STANDARD:
-            raise RequestError(f"there is no suite {suite}; there is {STANDARD}")
+        if suite not in {STANDARD, STATIONS}:
+            raise RequestError(f"there is no suite {suite}; there are {STANDARD} and {STATIONS}")
         if not scale > 0:
             raise RequestError("--scale must be above 0")
         if output is not None and output.suffix.lower() not in _ENDINGS:
             raise RequestError(f"{output}: a report is {' or '.join(_ENDINGS)}")
         if output is not None and not output.resolve().parent.is_dir():
             raise RequestError(f"{output}: no such folder")
-        request = cls(_numbers(seeds), scale, peers, write, results, output, examples, full)
+        request = cls(_numbers(seeds), scale, peers, write, results, output, examples, full, suite)
         request._check_together()
         return request
 
     def _check_together(self) -> None:
+        if self.suite == STATIONS and (self.write or self.results or self.examples or len(self.seeds) > 1):
+            raise RequestError(
+                f"the suite {STATIONS} takes one seed, and no --write, --results or --examples"
+            )
         if self.write and (self.results or self.output or self.examples or self.peers):
             raise RequestError("--write only writes the suite; run the command again without it")
         if self.results and (self.peers or self.examples):
@@ -115,14 +121,14 @@ def run(request: Request) -> None:
     """
     told = Console(stderr=True, highlight=False)
     if request.write is not None:
-        with _progress(told) as progress:
+        with progress_line(told) as progress:
             cases = suite_of(request.seeds[0], SuiteSize.scaled(request.scale))
             write_suite(request.write, cases, lambda done: progress("writing the suite", done))
         print(request.write, flush=True)
         return
     gallery = Gallery(request.examples) if request.examples else None
     curves = _curves(request, told)
-    with _progress(told) as progress:
+    with progress_line(told) as progress:
         reports = tuple(_measured(request, seed, curves, gallery, progress) for seed in request.seeds)
     over = intervals_over_seeds(reports) if len(reports) > 1 else {}
     alarms = pooled([all_alarms(r.card) for r in reports]) if len(reports) > 1 else ()
@@ -135,7 +141,8 @@ def run(request: Request) -> None:
         (request.examples / "reliability.svg").write_text(plot, encoding="utf-8")
         told.print(f"{sum(gallery.drawn.values())} examples in {request.examples}", soft_wrap=True)
     if request.output is not None:
-        _save(report, request.output.resolve())
+        content = as_json(report) if is_json(request.output) else as_markdown(report).encode()
+        save(content, request.output.resolve())
         print(request.output, flush=True)
 
 
@@ -186,8 +193,17 @@ def _real(request: Request, told: Console) -> RealReport | None:
         raise RequestError(str(problem)) from None
 
 
-def _save(report: Report, output: Path) -> None:
-    content = as_json(report) if output.suffix.lower() == ".json" else as_markdown(report).encode()
+def is_json(output: Path) -> bool:
+    """Returns whether a report goes there as JSON; else it is Markdown."""
+    return output.suffix.lower() == ".json"
+
+
+def save(content: bytes, output: Path) -> None:
+    """Writes a report, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     file = WholeFile(output)
     try:
         file.sink.write(content)
@@ -197,11 +213,16 @@ def _save(report: Report, output: Path) -> None:
 
 
 def _show(report: Report, full: bool) -> None:
+    tables = list(tables_of(report))
+    show_tables(tables if full else shown(tables, _BRIEF))
+
+
+def show_tables(tables: Iterable[TextTable]) -> None:
+    """Draws tables on stdout."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PLAIN_WIDTH)
-    tables = list(tables_of(report))
-    for table in tables if full else shown(tables, _BRIEF):
+    for table in tables:
         console.print(_drawn(table))
 
 
@@ -215,7 +236,7 @@ def _drawn(table: TextTable) -> Table:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Told]:
+def progress_line(console: Console) -> Iterator[Told]:
     """Shows what is going on on a terminal, and nothing elsewhere."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

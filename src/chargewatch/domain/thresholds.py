@@ -96,3 +96,42 @@ class Thresholds(NamedTuple):
 
 
 DEFAULT_THRESHOLDS: Final = Thresholds()
+
+
+class ShadeThresholds(NamedTuple):
+    """The limits of the station detector. Shares and effects are of 1; evidence is in nats (log of a likelihood ratio).
+
+    Effects are the smallest that a type reports, whatever the evidence. The evidence a type needs was set on
+    quiet simulated fleets (``docs/decisions/0013-shade.md``).
+    """
+
+    # the least effect of each type
+    count_drop: float = 0.3
+    zero_surge_factor: float = 2.0
+    zero_surge_points: float = 0.15
+    derate_drop: float = 0.25
+    derate_duration: float = 0.9
+    meter_drift: float = 0.03
+    energy_drop: float = 0.15
+    site_share: float = 0.6
+    site_stations: int = 3
+    silence_odds: float = 1_000.0
+    # how much evidence a type needs, and how little supports a type once another has shown that something is wrong
+    evidence_site: float = 7.0
+    evidence_connector: float = 8.5
+    evidence_count: float = 7.0
+    evidence_zero: float = 7.5
+    evidence_power: float = 7.5
+    evidence_drift: float = 8.0
+    evidence_energy: float = 7.5
+    supporting_share: float = 0.35
+    false_discoveries: float = 0.2
+    # learning
+    learning_days: int = 14
+    learning_sessions: int = 20
+    episode_gap_days: int = 2
+    relearn_after_days: int = 90
+    late_days: int = 7
+
+
+DEFAULT_SHADE_THRESHOLDS: Final = ShadeThresholds()

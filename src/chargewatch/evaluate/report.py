@@ -59,10 +59,11 @@ def as_markdown(report: Report) -> str:
         f"# chargewatch {report.package_version}, benchmark `{report.suite}`\n\n"
         f"Seeds {seeds}, scale {report.scale:g}. Model {report.model_id} {report.model_version}.\n"
     )
-    return head + "".join(map(_markdown, tables_of(report)))
+    return head + "".join(map(markdown_table, tables_of(report)))
 
 
-def _markdown(table: TextTable) -> str:
+def markdown_table(table: TextTable) -> str:
+    """Returns a table as Markdown, with its title as a heading."""
     lines = ["| " + " | ".join(cells) + " |" for cells in (table.columns, *table.rows)]
     lines.insert(1, "|" + "---|" * len(table.columns))
     note = f"\n{table.note}\n" if table.note else ""
