@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from chargewatch.features.channel_table import COMPANIONS, CONTEXT, OF_THE_BATTERY, Place
-from chargewatch.features.tensor import SessionTensors, Singles
+from chargewatch.features.grid import Singles
+from chargewatch.features.tensor import SessionTensors
 from chargewatch.ingest.columns import Floats, Integers
 
 #: One in so many normal sessions is spoilt in each companion, and one in so many modulated.

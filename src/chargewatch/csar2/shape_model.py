@@ -23,7 +23,8 @@ from chargewatch.features.channel_table import (
     FEATURE_HASH,
     RECONSTRUCTED,
 )
-from chargewatch.features.tensor import LEAST_PEAK_W, SessionTensors, Singles
+from chargewatch.features.grid import Singles
+from chargewatch.features.tensor import LEAST_PEAK_W, SessionTensors
 from chargewatch.ingest.columns import Flags, Floats
 
 #: A session with fewer instants or fewer buckets of delivery has no shape to speak of.
