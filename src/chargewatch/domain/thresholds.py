@@ -131,7 +131,6 @@ class ShadeThresholds(NamedTuple):
     learning_sessions: int = 20
     episode_gap_days: int = 2
     relearn_after_days: int = 90
-    late_days: int = 7
 
 
 DEFAULT_SHADE_THRESHOLDS: Final = ShadeThresholds()
